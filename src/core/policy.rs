@@ -1,0 +1,51 @@
+//! What the operator wants of every generation alike: limits, readiness, and how a worker is told to stop.
+//!
+//! Built once, by `config.rs`, which lets nothing invalid through. It does not hold the spec (what a generation
+//! runs) nor the target count, which change over a supervisor's life.
+
+use std::time::Duration;
+
+/// When a worker counts as online.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ready {
+    /// When it says so on its notice descriptor.
+    Notify,
+    /// When the program has been executed.
+    Exec,
+    /// When it has lived for this long after it was executed, or says so earlier.
+    After(Duration),
+}
+
+/// What the unasked end of a worker leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnCrash {
+    /// A new worker in its slot.
+    Respawn,
+    /// The end of srvwrap, with the worker's exit code.
+    Exit,
+}
+
+/// Which signal goes with the `"shutdown"` line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StopSignal {
+    /// TERM; INT for a worker that said `"ready"` as JSON; none for one that said `"online"` as JSON.
+    Auto,
+    /// The line alone.
+    None,
+    /// This signal, by its number.
+    Signal(i32),
+}
+
+/// What holds for every worker, whatever it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Policy {
+    pub(crate) ready: Ready,
+    pub(crate) on_crash: OnCrash,
+    pub(crate) stop_signal: StopSignal,
+    /// From spawn to online, at most.
+    pub(crate) online_timeout: Duration,
+    /// From being told to stop to KILL.
+    pub(crate) stop_timeout: Duration,
+    /// How long both generations of a deploy serve before the old one retires.
+    pub(crate) bake: Duration,
+}

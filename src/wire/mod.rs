@@ -1,0 +1,2 @@
+//! Bytes to messages and back. No descriptors, no clock.
+#![forbid(unsafe_code)]
