@@ -19,13 +19,25 @@
 //! What this module does not do: know a file descriptor, a signal mask or a byte of the worker protocol.
 #![forbid(unsafe_code)]
 
+mod backoff;
+mod generation;
+mod notice;
 mod policy;
+#[cfg(test)]
+mod sim;
+mod supervisor;
+mod worker;
 
-
+use std::ffi::OsString;
 use std::ops::{Add, Sub};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::wire::worker::Said;
+
+pub(crate) use notice::{Notice, Seconds};
 pub(crate) use policy::{OnCrash, Policy, Ready, StopSignal};
+pub(crate) use supervisor::Supervisor;
 
 /// A moment on the monotonic clock, as the time since some fixed moment before the program's start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,4 +56,157 @@ impl Sub<Time> for Time {
     fn sub(self, rhs: Time) -> Duration {
         self.0.saturating_sub(rhs.0)
     }
+}
+
+/// One worker, over all generations: never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct WorkerId(pub(crate) u64);
+
+/// One question of one client of the control socket: never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ClientId(pub(crate) u64);
+
+/// What a generation runs. Immutable; the target count is apart from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Spec {
+    /// The program as it was typed, and its arguments.
+    pub(crate) argv: Vec<OsString>,
+    pub(crate) environment: Vec<(OsString, OsString)>,
+    /// As it was named, so that a symlink in it is followed anew at every spawn.
+    pub(crate) directory: PathBuf,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// [`Effect::Spawn`] made a process, which has not necessarily executed the program yet.
+    Spawned { worker: WorkerId, pid: u32 },
+    /// [`Effect::Spawn`] made no process, because of `why`.
+    SpawnFailed { worker: WorkerId, why: String },
+    /// The worker's process now runs the program.
+    Executed { worker: WorkerId },
+    /// The worker wrote a message.
+    Said { worker: WorkerId, said: Said },
+    /// The notice descriptor came to its end: the worker has nothing more to say.
+    Hushed { worker: WorkerId },
+    /// The worker's first process is dead, and not reaped yet.
+    Died { worker: WorkerId, ending: Ending },
+    /// The worker's first process is reaped and nobody is left in its process group.
+    Emptied { worker: WorkerId },
+    /// Somebody wants something.
+    Requested { asker: Asker, request: Request },
+    /// [`Effect::Listen`] was carried out; `nonblocking` are the listeners that had O_NONBLOCK set.
+    Listened { generation: u32, nonblocking: Vec<usize> },
+    /// A listener was shut down by one of its holders.
+    ListenerShut { listener: usize, outcome: Mended },
+    /// A process died that is no worker's first one.
+    StrangerDied,
+    /// No child is left, in answer to [`Effect::Sweep`].
+    Childless,
+}
+
+/// How a worker's first process ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// With this exit status, 0 to 255.
+    Exited(i32),
+    /// By this signal.
+    Signaled(i32),
+    /// Before the program was executed. `exit_code` is what srvwrap's exit code becomes where this is the first boot.
+    NotExecuted { why: String, exit_code: u8 },
+}
+
+/// What could be done about a listener that was shut down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mended {
+    /// It listens again.
+    Healed,
+    /// A new socket is bound at its address; workers that live hold the dead one.
+    Rebound,
+    /// Nothing.
+    Lost,
+}
+
+/// Who wants something, and so who gets the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asker {
+    /// srvwrap's own start.
+    Boot,
+    /// A signal, by its name. Its answer is a notice.
+    Signal(&'static str),
+    /// A client of the control socket.
+    #[cfg_attr(not(test), expect(dead_code, reason = "there is no control socket yet"))]
+    Client(ClientId),
+}
+
+/// What can be asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// Replace the generation; `None` keeps what there is.
+    Deploy { spec: Option<Spec>, count: Option<u32> },
+    /// End the deploy in progress.
+    #[cfg_attr(not(test), expect(dead_code, reason = "there is no control socket yet"))]
+    Abort,
+    /// Change the target count.
+    Scale(Scale),
+    /// Tell all workers to stop, then end.
+    Stop,
+    /// As [`Request::Stop`]; but the second one, a second or more after the first, kills.
+    Interrupt,
+    /// Kill all workers, then end.
+    Kill,
+}
+
+/// A new target count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scale {
+    /// So many.
+    #[cfg_attr(not(test), expect(dead_code, reason = "there is no control socket yet"))]
+    To(u32),
+    /// So many more, or less.
+    By(i32),
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Make a process for this worker; answered by [`Event::Spawned`] or [`Event::SpawnFailed`].
+    Spawn { worker: WorkerId, slot: u32, generation: u32 },
+    /// Write the `"shutdown"` line, send `signal` to the worker (its group, or its first process), continue the
+    /// stopped.
+    Retire { worker: WorkerId, signal: Option<i32> },
+    /// Send TERM to what is left of the worker's process group.
+    Terminate { worker: WorkerId },
+    /// Send KILL to the worker's process group.
+    Kill { worker: WorkerId },
+    /// Forget the worker: no process of it is left.
+    Forget { worker: WorkerId },
+    /// Call listen(2) again on every listener, and look at its flags; answered by [`Event::Listened`].
+    Listen { generation: u32 },
+    /// Set O_NONBLOCK on these listeners, clear it on the others.
+    RestoreFlags { nonblocking: Vec<usize> },
+    /// Close every listener.
+    CloseListeners,
+    /// End the children that are nobody's worker, by TERM (those not told before) or by KILL; answered by
+    /// [`Event::Childless`] where there are none.
+    Sweep { kill: bool },
+    /// The one answer to a question.
+    Reply { client: ClientId, answer: Answer },
+    /// Tell the operator.
+    Notice(Notice),
+    /// The last effect: end with this exit code.
+    End { code: u8 },
+}
+
+/// How a question was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(not(test), expect(dead_code, reason = "there is no control socket yet"))]
+pub(crate) enum Answer {
+    Done,
+    /// It was tried and did not come off.
+    Failed(Notice),
+    /// It was not tried.
+    Refused(Notice),
+    /// It was ended, by an abort or by a stop.
+    Aborted,
 }

@@ -49,3 +49,14 @@ pub(crate) struct Policy {
     /// How long both generations of a deploy serve before the old one retires.
     pub(crate) bake: Duration,
 }
+
+/// TERM and INT have these numbers on every Linux.
+pub(super) const TERM: i32 = 15;
+pub(super) const INT: i32 = 2;
+
+impl Policy {
+    /// For what never served: as the stop timeout, but at most five seconds.
+    pub(super) fn short_limit(&self) -> Duration {
+        self.stop_timeout.min(super::worker::SHORT_LIMIT)
+    }
+}

@@ -1,2 +1,3 @@
 //! Bytes to messages and back. No descriptors, no clock.
 #![forbid(unsafe_code)]
+pub(crate) mod worker;

@@ -1,0 +1,184 @@
+//! What a worker's turn means: to its slot, to the deploy that it belongs to, and to the operator.
+//!
+//! A worker has a seat in the committed generation, or in the one that is being deployed, or in none since it is on
+//! its way out. It does not decide what several turns make true together (`settle.rs`).
+
+use std::time::Duration;
+
+use crate::core::backoff::Telling;
+use crate::core::generation::{Generation, Slot};
+use crate::core::notice::{Fault, Next, Notice, Who};
+use crate::core::worker::{Input, Turn};
+use crate::core::{OnCrash, Time, WorkerId};
+
+use super::{Activity, Supervisor};
+
+/// A worker that says offline is replaced at once, but not before it was online for so long: a program that says it
+/// at every start must not become a busy loop.
+const OFFLINE_EVERY: Duration = Duration::from_secs(1);
+
+/// Where a worker has a seat.
+enum Side {
+    Serving,
+    Next,
+    Nowhere,
+}
+
+impl Supervisor {
+    pub(super) fn turned(&mut self, now: Time, id: WorkerId, who: Who, turn: Turn, fault: Fault) {
+        match self.side(id) {
+            Side::Serving => self.serving_turned(now, id, who, turn, fault),
+            Side::Next => self.next_turned(now, id, who, turn, fault),
+            Side::Nowhere => self.departing_turned(who, turn),
+        }
+    }
+
+    fn side(&self, id: WorkerId) -> Side {
+        let Some(worker) = self.workers.get(&id) else { return Side::Nowhere };
+        let slot = usize::try_from(worker.slot).expect("a u32 is a usize here");
+        let seats = |generation: &&Generation| {
+            generation.number == worker.generation
+                && generation.slots.get(slot).is_some_and(|slot| slot.seat.has(id))
+        };
+        if self.serving.as_ref().filter(seats).is_some() {
+            Side::Serving
+        } else if self.activity.next_generation().filter(seats).is_some() {
+            Side::Next
+        } else {
+            Side::Nowhere
+        }
+    }
+
+    fn serving_turned(&mut self, now: Time, id: WorkerId, who: Who, turn: Turn, fault: Fault) {
+        match turn {
+            Turn::CameOnline => self.serving_came_online(now, id, who),
+            Turn::SaidOffline { since } => {
+                let retry_at = now.max(since + OFFLINE_EVERY);
+                if let Some(slot) = self.serving_slot(who.slot) {
+                    slot.replace(id, retry_at);
+                }
+                self.notice(Notice::Offline { who, fault });
+            }
+            Turn::GaveUp | Turn::WasLate | Turn::NeverSpawned | Turn::DiedStarting => {
+                self.serving_failed(now, id, who, None, fault);
+            }
+            Turn::Crashed { served } => self.serving_failed(now, id, who, Some(served), fault),
+            Turn::Left => {
+                self.vacate(who.slot);
+                self.notice(Notice::Left { who });
+            }
+            Turn::Stopped => self.vacate(who.slot),
+            Turn::Survived => {
+                self.vacate(who.slot);
+                self.departing_turned(who, turn);
+            }
+            Turn::Overran { .. } | Turn::RemnantOverran | Turn::Impossible => self.departing_turned(who, turn),
+        }
+    }
+
+    fn next_turned(&mut self, now: Time, id: WorkerId, who: Who, turn: Turn, fault: Fault) {
+        match turn {
+            Turn::CameOnline => {
+                let slot = self.activity.next_generation_mut().and_then(|next| next.slot(who.slot));
+                if let Some(slot) = slot {
+                    slot.came_online(id);
+                }
+                self.tell_online(now, id, who);
+            }
+            Turn::SaidOffline { .. } | Turn::GaveUp | Turn::WasLate | Turn::NeverSpawned => {
+                self.fail_deploy(now, id, who, fault);
+            }
+            Turn::DiedStarting | Turn::Crashed { .. } | Turn::Left | Turn::Stopped | Turn::Survived => {
+                self.fail_deploy(now, id, who, fault);
+            }
+            Turn::Overran { .. } | Turn::RemnantOverran | Turn::Impossible => self.departing_turned(who, turn),
+        }
+    }
+
+    /// A worker that nobody counts on any more.
+    fn departing_turned(&mut self, who: Who, turn: Turn) {
+        match turn {
+            Turn::Overran { asked } => {
+                self.activity.count_killed();
+                self.notice(Notice::Overran { who, asked });
+            }
+            Turn::RemnantOverran => self.notice(Notice::RemnantOverran { who }),
+            Turn::Survived => self.notice(Notice::Survived { who }),
+            Turn::Left => self.notice(Notice::Left { who }),
+            Turn::Impossible => self.notice(Notice::Impossible { who }),
+            // The end of one that was told to end is no news.
+            Turn::CameOnline | Turn::SaidOffline { .. } | Turn::GaveUp | Turn::WasLate => {}
+            Turn::NeverSpawned | Turn::DiedStarting | Turn::Crashed { .. } | Turn::Stopped => {}
+        }
+    }
+
+    fn serving_came_online(&mut self, now: Time, id: WorkerId, who: Who) {
+        let Some(slot) = self.serving_slot(who.slot) else { return };
+        let replaced = slot.came_online(id);
+        let quiet = slot.backoff.is_quiet();
+        if !quiet {
+            self.tell_online(now, id, who);
+        }
+        if let Some(old) = replaced {
+            self.step(now, old, Input::Replaced, Fault::None);
+        }
+    }
+
+    fn serving_failed(&mut self, now: Time, id: WorkerId, who: Who, served: Option<Duration>, fault: Fault) {
+        let Some(slot) = self.serving.as_mut().and_then(|serving| serving.slot(who.slot)) else { return };
+        let retry_at = slot.lost(now, id, served, &mut self.random);
+        let telling = slot.backoff.telling(now);
+        let exit_code = fault.exit_code().filter(|_| self.policy.on_crash == OnCrash::Exit);
+        if let Some(code) = exit_code {
+            self.notice(Notice::CrashedForGood { who, served, fault, code });
+            self.begin_stop(now, None, self.policy.stop_timeout, code);
+            return;
+        }
+        if matches!(self.activity, Activity::Growing { from, .. } if who.slot >= from) {
+            self.fail_growth(now, who, fault);
+            return;
+        }
+        if let Telling::Failure { before } = telling {
+            let next = retry_at.map_or(Next::UnderWay, |at| Next::RetryIn(at - now));
+            self.notice(Notice::Failed { who, served, fault, next, before });
+        }
+    }
+
+    fn tell_online(&mut self, now: Time, id: WorkerId, who: Who) {
+        if let Some(worker) = self.workers.get(&id) {
+            let after = now - worker.born;
+            self.notice(Notice::Online { who, after });
+        }
+    }
+
+    fn serving_slot(&mut self, number: u32) -> Option<&mut Slot> {
+        self.serving.as_mut().and_then(|serving| serving.slot(number))
+    }
+
+    fn vacate(&mut self, number: u32) {
+        if let Some(slot) = self.serving_slot(number) {
+            slot.left();
+        }
+    }
+
+    /// The worker is gone, or so stuck that nobody waits for it.
+    pub(super) fn no_longer_awaited(&mut self, id: WorkerId) {
+        match &mut self.activity {
+            Activity::Draining { leaving, .. } | Activity::Failing { leaving, .. } => {
+                leaving.remove(&id);
+            }
+            Activity::Serving | Activity::Deploying { .. } | Activity::Baking { .. } => {}
+            Activity::Growing { .. } | Activity::Stopping { .. } | Activity::Ended => {}
+            Activity::Sweeping { .. } | Activity::SweepingHard { .. } => {}
+        }
+        for farewell in &mut self.farewells {
+            farewell.leaving.remove(&id);
+        }
+    }
+
+    pub(super) fn forget(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.remove(&id) {
+            self.restore_flags(worker.generation);
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! The life of one process, from the order to make it until nothing of it is left.
+//!
+//! ```text
+//!   Spawning ──> Starting ──> Online ──> Leaving            (it said that it ends by itself)
+//!      │            │           │           │
+//!   Unwanted ──> Retiring <─────┴───────────┤               (told to stop; the stop ladder runs)
+//!                   │  │                    │
+//!                   │  └──> Killed ──> Stuck│               (KILL was sent; it survived even that)
+//!                   v          │            │
+//!                Remnant <─────│────────────┘               (first process dead, its group is not)
+//!                   └──────> Gone <─── from Killed, Stuck too
+//! ```
+//!
+//! [`Worker::step`] is the whole machine: each cell of (state x input) is written down, and the printed table
+//! `transitions.txt` beside this file is compared by a test. It does not know slots, generations or backoff: what a
+//! change means to them is the [`Turn`] that it returns.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::wire::worker::Readiness;
+
+use super::policy::{INT, TERM};
+use super::{Effect, Policy, Ready, StopSignal, Time, WorkerId};
+
+/// The stop ladder of a worker that never served, and of what a worker leaves behind that died by itself.
+pub(super) const SHORT_LIMIT: Duration = Duration::from_secs(5);
+/// After KILL: so long until the operator is told that it did not help.
+const SURVIVAL: Duration = Duration::from_secs(5);
+/// Programs that say nothing call listen(2) after they count as online, and so reset the backlog once more.
+const LATE_LISTEN: Duration = Duration::from_secs(1);
+
+/// One process, one life. Never restarted; it ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Worker {
+    pub(super) id: WorkerId,
+    pub(super) slot: u32,
+    pub(super) generation: u32,
+    /// 0 until there is a process.
+    pub(super) pid: u32,
+    pub(super) born: Time,
+    /// Whether it has written anything to its notice descriptor.
+    pub(super) spoke: bool,
+    /// The form of its readiness word, which tells how its program wants to be stopped.
+    pub(super) readiness: Readiness,
+    pub(super) state: State,
+}
+
+/// Where a worker is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// The operating system has been asked for a process and has not answered.
+    Spawning,
+    /// As `Spawning`, but nobody wants it any more: it gets the stop ladder with this limit.
+    Unwanted { limit: Duration },
+    /// It has a process, and is not online.
+    Starting { late_at: Time, ready_at: Option<Time> },
+    /// It serves.
+    Online { since: Time, listen_at: Option<Time> },
+    /// It said that it ends by itself. It was told nothing.
+    Leaving { kill_at: Time },
+    /// It was told to stop.
+    Retiring { kill_at: Time },
+    /// Its group was sent KILL.
+    Killed { give_up_at: Time },
+    /// Its first process is dead, others of its group are not.
+    Remnant { kill_at: Time },
+    /// It has survived KILL. Nobody waits for it any more.
+    Stuck,
+    /// No process of it is left.
+    Gone,
+}
+
+/// What happens to a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Input {
+    Spawned { pid: u32 },
+    SpawnFailed,
+    Executed,
+    SaidOnline(Readiness),
+    SaidOffline,
+    Died,
+    Emptied,
+    /// The deadline of its state has passed.
+    Expired,
+    /// It is wanted no longer; it may finish within the limit.
+    Retire { limit: Duration },
+    /// It is to end at once.
+    Kill,
+    /// The worker that replaces it is online.
+    Replaced,
+}
+
+/// What a step means to the slot and the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    CameOnline,
+    /// It will end by itself; it has been online since then.
+    SaidOffline { since: Time },
+    /// It said so before it was online.
+    GaveUp,
+    /// It was not online in time.
+    WasLate,
+    /// There is no process at all.
+    NeverSpawned,
+    /// Its first process died while starting.
+    DiedStarting,
+    /// Its first process died unasked, after so long online.
+    Crashed { served: Duration },
+    /// Its first process died as it had announced.
+    Left,
+    /// Its first process died after it was told to stop, or killed.
+    Stopped,
+    /// It is sent KILL, because its limit is over.
+    Overran { asked: Asked },
+    /// The rest of its group is sent KILL, because its limit is over.
+    RemnantOverran,
+    /// KILL did not help.
+    Survived,
+    /// The operating system layer broke its promise about what can follow what.
+    Impossible,
+}
+
+/// How a worker that overran its limit had been asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// It had said by itself that it would end.
+    Offline,
+    /// By the line and this signal.
+    Signal(i32),
+    /// By the line alone.
+    Line,
+}
+
+impl Worker {
+    pub(super) fn new(id: WorkerId, slot: u32, generation: u32, now: Time) -> Worker {
+        let readiness = Readiness::Plain;
+        Worker { id, slot, generation, pid: 0, born: now, spoke: false, readiness, state: State::Spawning }
+    }
+
+    /// When [`Input::Expired`] is due.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        match self.state {
+            State::Spawning | State::Unwanted { .. } | State::Stuck | State::Gone => None,
+            State::Starting { late_at, ready_at } => Some(ready_at.map_or(late_at, |at| at.min(late_at))),
+            State::Online { listen_at, .. } => listen_at,
+            State::Leaving { kill_at } | State::Retiring { kill_at } | State::Remnant { kill_at } => {
+                Some(kill_at)
+            }
+            State::Killed { give_up_at } => Some(give_up_at),
+        }
+    }
+
+    pub(super) fn is_online(&self) -> bool {
+        matches!(self.state, State::Online { .. })
+    }
+
+    /// Whether its end is still waited for.
+    pub(super) fn is_awaited(&self) -> bool {
+        !matches!(self.state, State::Stuck | State::Gone)
+    }
+
+    /// One step of its life. Appends what is to be done to `effects`.
+    pub(super) fn step(
+        &mut self,
+        now: Time,
+        input: Input,
+        policy: &Policy,
+        effects: &mut VecDeque<Effect>,
+    ) -> Option<Turn> {
+        match self.state {
+            State::Spawning => match input {
+                Input::Spawned { pid } => self.start(pid, policy),
+                Input::SpawnFailed => self.vanish(effects, Some(Turn::NeverSpawned)),
+                Input::Retire { limit } => self.unwanted(limit),
+                Input::Kill => self.unwanted(Duration::ZERO),
+                Input::Replaced | Input::Expired => None,
+                Input::Executed | Input::SaidOnline(_) | Input::SaidOffline => Some(Turn::Impossible),
+                Input::Died | Input::Emptied => Some(Turn::Impossible),
+            },
+            State::Unwanted { limit } => match input {
+                Input::Spawned { pid } => {
+                    self.pid = pid;
+                    self.retire(now, limit, policy, effects)
+                }
+                Input::SpawnFailed => self.vanish(effects, None),
+                Input::Retire { limit: other } => self.unwanted(limit.min(other)),
+                Input::Kill => self.unwanted(Duration::ZERO),
+                Input::Replaced | Input::Expired => None,
+                Input::Executed | Input::SaidOnline(_) | Input::SaidOffline => Some(Turn::Impossible),
+                Input::Died | Input::Emptied => Some(Turn::Impossible),
+            },
+            State::Starting { late_at, ready_at } => match input {
+                Input::Executed => self.executed(now, late_at, policy, effects),
+                Input::SaidOnline(readiness) => match policy.ready {
+                    Ready::Notify | Ready::After(_) => {
+                        self.readiness = readiness;
+                        self.come_online(now, policy, effects)
+                    }
+                    Ready::Exec => None,
+                },
+                Input::SaidOffline => {
+                    self.retire(now, policy.short_limit(), policy, effects);
+                    Some(Turn::GaveUp)
+                }
+                Input::Expired if ready_at.is_some_and(|at| at <= now) => self.come_online(now, policy, effects),
+                Input::Expired => {
+                    self.retire(now, policy.short_limit(), policy, effects);
+                    Some(Turn::WasLate)
+                }
+                Input::Died => {
+                    self.leave_remnant(now, effects);
+                    Some(Turn::DiedStarting)
+                }
+                Input::Retire { limit } => self.retire(now, limit, policy, effects),
+                Input::Kill => self.kill(now, effects, None),
+                Input::Replaced => None,
+                Input::Spawned { .. } | Input::SpawnFailed | Input::Emptied => Some(Turn::Impossible),
+            },
+            State::Online { since, listen_at: _ } => match input {
+                Input::Executed | Input::SaidOnline(_) => None,
+                Input::SaidOffline => self.leave(now, since, policy),
+                Input::Expired => {
+                    self.state = State::Online { since, listen_at: None };
+                    effects.push_back(Effect::Listen { generation: self.generation });
+                    None
+                }
+                Input::Died => {
+                    self.leave_remnant(now, effects);
+                    Some(Turn::Crashed { served: now - since })
+                }
+                Input::Retire { limit } => self.retire(now, limit, policy, effects),
+                Input::Replaced => self.retire(now, policy.stop_timeout, policy, effects),
+                Input::Kill => self.kill(now, effects, None),
+                Input::Spawned { .. } | Input::SpawnFailed | Input::Emptied => Some(Turn::Impossible),
+            },
+            State::Leaving { kill_at } => match input {
+                Input::Executed | Input::SaidOnline(_) | Input::SaidOffline => None,
+                Input::Died => {
+                    self.leave_remnant(now, effects);
+                    Some(Turn::Left)
+                }
+                Input::Expired => self.kill(now, effects, Some(Turn::Overran { asked: Asked::Offline })),
+                Input::Replaced => {
+                    self.state = State::Leaving { kill_at: kill_at.min(now + policy.stop_timeout) };
+                    None
+                }
+                Input::Retire { limit } => self.retire(now, limit.min(kill_at - now), policy, effects),
+                Input::Kill => self.kill(now, effects, None),
+                Input::Spawned { .. } | Input::SpawnFailed | Input::Emptied => Some(Turn::Impossible),
+            },
+            State::Retiring { kill_at } => match input {
+                Input::Executed | Input::SaidOnline(_) | Input::SaidOffline | Input::Replaced => None,
+                Input::Died => {
+                    self.state = State::Remnant { kill_at };
+                    Some(Turn::Stopped)
+                }
+                Input::Expired => {
+                    let asked = self.stop_signal(policy).map_or(Asked::Line, Asked::Signal);
+                    self.kill(now, effects, Some(Turn::Overran { asked }))
+                }
+                Input::Retire { limit } => {
+                    self.state = State::Retiring { kill_at: kill_at.min(now + limit) };
+                    None
+                }
+                Input::Kill => self.kill(now, effects, None),
+                Input::Spawned { .. } | Input::SpawnFailed | Input::Emptied => Some(Turn::Impossible),
+            },
+            State::Killed { give_up_at: _ } => match input {
+                Input::Executed | Input::SaidOnline(_) | Input::SaidOffline | Input::Replaced => None,
+                Input::Retire { .. } | Input::Kill => None,
+                Input::Died => Some(Turn::Stopped),
+                Input::Emptied => self.vanish(effects, None),
+                Input::Expired => {
+                    self.state = State::Stuck;
+                    Some(Turn::Survived)
+                }
+                Input::Spawned { .. } | Input::SpawnFailed => Some(Turn::Impossible),
+            },
+            State::Remnant { kill_at } => match input {
+                Input::Executed | Input::SaidOnline(_) | Input::SaidOffline | Input::Replaced => None,
+                Input::Emptied => self.vanish(effects, None),
+                Input::Expired => self.kill(now, effects, Some(Turn::RemnantOverran)),
+                Input::Retire { limit } => {
+                    self.state = State::Remnant { kill_at: kill_at.min(now + limit) };
+                    None
+                }
+                Input::Kill => self.kill(now, effects, None),
+                Input::Spawned { .. } | Input::SpawnFailed | Input::Died => Some(Turn::Impossible),
+            },
+            State::Stuck => match input {
+                Input::Executed | Input::SaidOnline(_) | Input::SaidOffline | Input::Replaced => None,
+                Input::Retire { .. } | Input::Kill | Input::Expired => None,
+                Input::Died => Some(Turn::Stopped),
+                Input::Emptied => self.vanish(effects, None),
+                Input::Spawned { .. } | Input::SpawnFailed => Some(Turn::Impossible),
+            },
+            State::Gone => match input {
+                Input::Retire { .. } | Input::Kill | Input::Expired | Input::Replaced => None,
+                Input::Spawned { .. } | Input::SpawnFailed | Input::Executed => Some(Turn::Impossible),
+                Input::SaidOnline(_) | Input::SaidOffline => Some(Turn::Impossible),
+                Input::Died | Input::Emptied => Some(Turn::Impossible),
+            },
+        }
+    }
+
+    fn unwanted(&mut self, limit: Duration) -> Option<Turn> {
+        self.state = State::Unwanted { limit };
+        None
+    }
+
+    fn start(&mut self, pid: u32, policy: &Policy) -> Option<Turn> {
+        self.pid = pid;
+        self.state = State::Starting { late_at: self.born + policy.online_timeout, ready_at: None };
+        None
+    }
+
+    fn executed(
+        &mut self,
+        now: Time,
+        late_at: Time,
+        policy: &Policy,
+        effects: &mut VecDeque<Effect>,
+    ) -> Option<Turn> {
+        match policy.ready {
+            Ready::Notify => None,
+            Ready::Exec => self.come_online(now, policy, effects),
+            Ready::After(time) => {
+                self.state = State::Starting { late_at, ready_at: Some(now + time) };
+                None
+            }
+        }
+    }
+
+    fn come_online(&mut self, now: Time, policy: &Policy, effects: &mut VecDeque<Effect>) -> Option<Turn> {
+        let listen_at = match policy.ready {
+            Ready::Notify => None,
+            Ready::Exec | Ready::After(_) => Some(now + LATE_LISTEN),
+        };
+        self.state = State::Online { since: now, listen_at };
+        effects.push_back(Effect::Listen { generation: self.generation });
+        Some(Turn::CameOnline)
+    }
+
+    /// The stop limit runs from when its replacement is online, and at the latest from one online timeout after
+    /// its notice.
+    fn leave(&mut self, now: Time, since: Time, policy: &Policy) -> Option<Turn> {
+        self.state = State::Leaving { kill_at: now + policy.online_timeout + policy.stop_timeout };
+        Some(Turn::SaidOffline { since })
+    }
+
+    fn retire(
+        &mut self,
+        now: Time,
+        limit: Duration,
+        policy: &Policy,
+        effects: &mut VecDeque<Effect>,
+    ) -> Option<Turn> {
+        if limit.is_zero() {
+            return self.kill(now, effects, None);
+        }
+        self.state = State::Retiring { kill_at: now + limit };
+        effects.push_back(Effect::Retire { worker: self.id, signal: self.stop_signal(policy) });
+        None
+    }
+
+    /// pm2's programs take INT, naught's the line alone; others rarely do without TERM.
+    fn stop_signal(&self, policy: &Policy) -> Option<i32> {
+        match policy.stop_signal {
+            StopSignal::Signal(number) => Some(number),
+            StopSignal::None => None,
+            StopSignal::Auto => match self.readiness {
+                Readiness::Plain => Some(TERM),
+                Readiness::JsonReady => Some(INT),
+                Readiness::JsonOnline => None,
+            },
+        }
+    }
+
+    fn kill(&mut self, now: Time, effects: &mut VecDeque<Effect>, turn: Option<Turn>) -> Option<Turn> {
+        self.state = State::Killed { give_up_at: now + SURVIVAL };
+        effects.push_back(Effect::Kill { worker: self.id });
+        turn
+    }
+
+    /// Its first process died unasked: what it leaves behind has nobody to tell it to stop.
+    fn leave_remnant(&mut self, now: Time, effects: &mut VecDeque<Effect>) {
+        self.state = State::Remnant { kill_at: now + SHORT_LIMIT };
+        effects.push_back(Effect::Terminate { worker: self.id });
+    }
+
+    fn vanish(&mut self, effects: &mut VecDeque<Effect>, turn: Option<Turn>) -> Option<Turn> {
+        self.state = State::Gone;
+        effects.push_back(Effect::Forget { worker: self.id });
+        turn
+    }
+}
+
+#[cfg(test)]
+mod tests;
