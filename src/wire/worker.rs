@@ -155,3 +155,216 @@ fn harmless(character: char) -> char {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    const SPEC: &str = include_str!("../../protocol/worker.md");
+    const VECTORS: &str = include_str!("../../protocol/vectors/worker.json");
+
+    #[test]
+    fn every_vector_holds_in_one_read_and_byte_by_byte() {
+        for vector in vectors() {
+            let written = joined(&vector["bytes"]);
+            let expected: Vec<Said> = vector["said"].as_array().unwrap().iter().map(message).collect();
+            let overlong = vector.get("overlong").map_or(0, |count| count.as_u64().unwrap());
+            let unknown = expected.iter().filter(|said| **said == Said::Unknown).count() as u64;
+            for size in [written.len().max(1), 1] {
+                let (said, reader) = read(written.chunks(size));
+                let about = format!("{}: {}, in reads of {size}", vector["rule"], vector["note"]);
+                assert_eq!(said, expected, "{about}");
+                assert_eq!((reader.overlong(), reader.unknown()), (overlong, unknown), "{about}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_rule_about_bytes_has_a_vector_and_every_other_rule_a_session() {
+        let headings = SPEC.lines().filter_map(|line| line.strip_prefix("### W"));
+        let (about_bytes, others): (Vec<&str>, Vec<&str>) =
+            headings.partition(|heading| heading.ends_with("*(vectors)*"));
+        let rule = |heading: &str| format!("W{}", heading.split(' ').next().unwrap());
+        let shown = vectors().iter().map(|vector| vector["rule"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(about_bytes.into_iter().map(rule).collect::<BTreeSet<String>>(), shown);
+
+        let all: BTreeSet<String> =
+            SPEC.lines().filter_map(|line| line.strip_prefix("### ")).map(first_word).collect();
+        let played: BTreeSet<String> = sessions().iter().flat_map(|session| rules_of(session[0])).collect();
+        assert!(played.is_subset(&all), "a session names a rule that does not exist: {played:?}");
+        for heading in others {
+            assert!(played.contains(&rule(heading)), "no session shows W{heading}");
+        }
+    }
+
+    #[test]
+    fn rules_are_numbered_in_the_order_of_the_page() {
+        let numbers = SPEC.lines().filter_map(|line| line.strip_prefix("### ")).map(first_word);
+        for (index, number) in numbers.enumerate() {
+            assert_eq!(number, format!("W{}", index + 1));
+        }
+    }
+
+    #[test]
+    fn what_the_sessions_write_exists() {
+        for line in sessions().concat() {
+            if let Some(words) = line.strip_prefix("W: ").or_else(|| line.strip_prefix("V: ")) {
+                assert_ne!(parse(words.as_bytes(), false), Said::Unknown, "{line}");
+            } else if let Some(words) = line.strip_prefix("S: ") {
+                assert_eq!(format!("{words}\n").as_bytes(), SHUTDOWN);
+            }
+        }
+    }
+
+    #[test]
+    fn shutdown_is_one_line_that_a_json_channel_can_read() {
+        let line = SHUTDOWN.strip_suffix(b"\n").unwrap();
+        assert_eq!(serde_json::from_slice::<String>(line).unwrap(), "shutdown");
+    }
+
+    #[test]
+    fn a_reader_holds_nothing_between_two_messages() {
+        let (said, reader) = read([b"sta".as_slice(), b"tus x\n\"on", b"line\"\n"]);
+        assert_eq!(said, [Said::Status("x".into()), Said::Online(Readiness::JsonOnline)]);
+        assert_eq!(reader.lines, Lines::new(LINE_LIMIT));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        #[test]
+        fn any_bytes_in_any_pieces_say_what_they_say_at_once(
+            pieces in prop::collection::vec(piece(), 0..16), sizes in prop::collection::vec(1usize..64, 1..8),
+        ) {
+            let written = pieces.concat();
+            let (at_once, whole) = read([written.as_slice()]);
+            let (in_pieces, cut) = read(cuts(&written, &sizes));
+            prop_assert_eq!(&at_once, &in_pieces);
+            prop_assert_eq!(&whole, &cut);
+
+            let newlines = written.iter().filter(|byte| **byte == b'\n').count() as u64;
+            let unfinished = written.rsplit(|byte| *byte == b'\n').next().map_or(0, <[u8]>::len);
+            let counted_early = u64::from(unfinished > LINE_LIMIT);
+            prop_assert_eq!(at_once.len() as u64 + whole.overlong() - counted_early, newlines);
+            let unknown = at_once.iter().filter(|said| **said == Said::Unknown).count() as u64;
+            prop_assert_eq!(whole.unknown(), unknown);
+            prop_assert!(at_once.iter().all(is_fit_to_be_shown));
+        }
+    }
+
+    /// Something that a worker may write: words, what looks like them, junk, and now and then a flood.
+    #[expect(clippy::disallowed_types, reason = "what prop_oneof expands to")]
+    fn piece() -> impl Strategy<Value = Vec<u8>> {
+        let words = [
+            "online\n",
+            "\"ready\"\r\n",
+            "offline",
+            " ",
+            "status \u{1b}[2J",
+            "STATUS=",
+            "ping\n",
+            "\"",
+            "\\u001b",
+            "\n",
+        ];
+        prop_oneof![
+            6 => prop::sample::select(words.to_vec()).prop_map(|word| word.as_bytes().to_vec()),
+            3 => prop::collection::vec(any::<u8>(), 0..40),
+            1 => (4080usize..4110).prop_map(|count| vec![b'x'; count]),
+        ]
+    }
+
+    fn cuts<'w>(mut written: &'w [u8], sizes: &[usize]) -> Vec<&'w [u8]> {
+        let mut reads = Vec::new();
+        for size in sizes.iter().cycle() {
+            if written.is_empty() {
+                break;
+            }
+            let (read, rest) = written.split_at((*size).min(written.len()));
+            reads.push(read);
+            written = rest;
+        }
+        reads
+    }
+
+    fn is_fit_to_be_shown(said: &Said) -> bool {
+        match said {
+            Said::Offline { why: text } | Said::Status(text) => {
+                text.chars().count() <= 256 && !text.chars().any(char::is_control)
+            }
+            Said::Online(_) | Said::Ping | Said::Unknown => true,
+        }
+    }
+
+    fn read<'r>(reads: impl IntoIterator<Item = &'r [u8]>) -> (Vec<Said>, Reader) {
+        let mut reader = Reader::new();
+        let mut said = Vec::new();
+        for mut bytes in reads {
+            while let Some(message) = reader.next(&mut bytes) {
+                said.push(message);
+            }
+            assert!(bytes.is_empty(), "a reader takes all that it is given");
+        }
+        (said, reader)
+    }
+
+    fn vectors() -> Vec<Value> {
+        serde_json::from_str(VECTORS).unwrap()
+    }
+
+    fn joined(pieces: &Value) -> Vec<u8> {
+        pieces.as_array().unwrap().iter().flat_map(piece_bytes).collect()
+    }
+
+    fn piece_bytes(piece: &Value) -> Vec<u8> {
+        if let Some(text) = piece.as_str() {
+            return text.as_bytes().to_vec();
+        }
+        if let Some(hex) = piece.get("hex") {
+            let digits = hex.as_str().unwrap().as_bytes();
+            let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+            return digits.chunks(2).map(byte).collect();
+        }
+        piece["repeat"].as_str().unwrap().repeat(piece["times"].as_u64().unwrap() as usize).into_bytes()
+    }
+
+    fn message(said: &Value) -> Said {
+        let text = |member: &str| said[member].as_str().unwrap().to_owned();
+        match said["is"].as_str().unwrap() {
+            "online" => Said::Online(readiness(&text("form"))),
+            "offline" => Said::Offline { why: text("why") },
+            "status" => Said::Status(text("text")),
+            "ping" => Said::Ping,
+            "unknown" => Said::Unknown,
+            other => panic!("no such message: {other}"),
+        }
+    }
+
+    fn readiness(form: &str) -> Readiness {
+        match form {
+            "plain" => Readiness::Plain,
+            "json online" => Readiness::JsonOnline,
+            "json ready" => Readiness::JsonReady,
+            other => panic!("no such form: {other}"),
+        }
+    }
+
+    /// The lines of each block tagged `session`, what follows the tag as the first.
+    fn sessions() -> Vec<Vec<&'static str>> {
+        let blocks = SPEC.split("\n```session ").skip(1);
+        blocks.map(|block| block.split("\n```").next().unwrap().lines().collect()).collect()
+    }
+
+    fn rules_of(title: &str) -> Vec<String> {
+        title.split(':').next().unwrap().split(", ").map(str::to_owned).collect()
+    }
+
+    fn first_word(heading: &str) -> String {
+        heading.split(' ').next().unwrap().to_owned()
+    }
+}
