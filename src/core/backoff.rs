@@ -35,7 +35,9 @@ pub(super) struct Backoff {
 pub(super) enum Telling {
     Nothing,
     /// This failure, and that there were `before` that nobody was told of.
-    Failure { before: u32 },
+    Failure {
+        before: u32,
+    },
 }
 
 impl Backoff {

@@ -183,8 +183,8 @@ pub(crate) enum Effect {
     Forget { worker: WorkerId },
     /// Call listen(2) again on every listener, and look at its flags; answered by [`Event::Listened`].
     Listen { generation: u32 },
-    /// Set O_NONBLOCK on these listeners, clear it on the others.
-    RestoreFlags { nonblocking: Vec<usize> },
+    /// Set O_NONBLOCK on these listeners, and perhaps clear it on the others.
+    RestoreFlags { nonblocking: Vec<usize>, clear_others: bool },
     /// Close every listener.
     CloseListeners,
     /// End the children that are nobody's worker, by TERM (those not told before) or by KILL; answered by
@@ -200,7 +200,6 @@ pub(crate) enum Effect {
 
 /// How a question was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "there is no control socket yet"))]
 pub(crate) enum Answer {
     Done,
     /// It was tried and did not come off.

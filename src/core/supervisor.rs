@@ -17,14 +17,15 @@ mod stop;
 mod turns;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
-use crate::wire::worker::Said;
+use crate::wire::worker::{Readiness, Said};
 
 use super::backoff::Random;
 use super::generation::Generation;
-use super::notice::{Fault, Notice, Who};
+use super::notice::{Fault, Notice, Who, WorkerNews};
 use super::worker::{Input, State, Worker};
-use super::{Asker, Effect, Event, Policy, Request, Spec, Time, WorkerId};
+use super::{Asker, Effect, Event, Policy, Ready, Spec, Time, WorkerId};
 
 /// The finite state machine that decides everything. Its whole interface is [`Supervisor::handle_event`],
 /// [`Supervisor::handle_timeout`], [`Supervisor::poll_timeout`] and [`Supervisor::poll_effect`].
@@ -56,21 +57,61 @@ enum Activity {
     /// Nothing.
     Serving,
     /// The new generation comes online beside the old one. At boot there is no old one.
-    Deploying { next: Generation, asker: Asker, since: Time },
+    Deploying {
+        next: Generation,
+        asker: Asker,
+        since: Time,
+    },
     /// Both serve, to see whether the new one lives.
-    Baking { next: Generation, asker: Asker, since: Time, until: Time },
+    Baking {
+        next: Generation,
+        asker: Asker,
+        since: Time,
+        until: Time,
+    },
     /// The new generation is committed, and the old one retires.
-    Draining { leaving: BTreeSet<WorkerId>, asker: Asker, aborters: Vec<Asker>, since: Time },
+    Draining {
+        leaving: BTreeSet<WorkerId>,
+        asker: Asker,
+        aborters: Vec<Asker>,
+        since: Time,
+    },
     /// What a deploy or a scale had started retires.
-    Failing { leaving: BTreeSet<WorkerId>, asker: Asker, aborters: Vec<Asker>, failure: Notice, code: u8 },
+    Failing {
+        leaving: BTreeSet<WorkerId>,
+        asker: Asker,
+        aborters: Vec<Asker>,
+        failure: Notice,
+        code: u8,
+    },
     /// The slots from `from` on come online.
-    Growing { from: u32, asker: Asker, since: Time },
+    Growing {
+        from: u32,
+        asker: Asker,
+        since: Time,
+    },
     /// Every worker was told to stop.
-    Stopping { askers: Vec<Asker>, code: u8, kill_at: Time, interrupted_at: Option<Time>, killed: u32 },
+    Stopping {
+        askers: Vec<Asker>,
+        code: u8,
+        kill_at: Time,
+        interrupted_at: Option<Time>,
+        killed: u32,
+    },
     /// No worker is left; other children are told to end, and at `kill_at` killed.
-    Sweeping { askers: Vec<Asker>, code: u8, kill_at: Time, killed: u32 },
+    Sweeping {
+        askers: Vec<Asker>,
+        code: u8,
+        kill_at: Time,
+        killed: u32,
+    },
     /// They were killed.
-    SweepingHard { askers: Vec<Asker>, code: u8, give_up_at: Time, killed: u32 },
+    SweepingHard {
+        askers: Vec<Asker>,
+        code: u8,
+        give_up_at: Time,
+        killed: u32,
+    },
     Ended,
 }
 
@@ -86,6 +127,34 @@ struct Waiting {
 struct Farewell {
     asker: Asker,
     leaving: BTreeSet<WorkerId>,
+}
+
+/// How things are at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(not(test), expect(dead_code, reason = "there is no control socket yet"))]
+pub(crate) struct Status {
+    /// The committed one, after boot.
+    pub(crate) generation: Option<u32>,
+    /// The target count.
+    pub(crate) count: u32,
+    /// The generation that comes online now.
+    pub(crate) deploying: Option<u32>,
+    pub(crate) workers: Vec<WorkerStatus>,
+}
+
+/// How one worker is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(not(test), expect(dead_code, reason = "there is no control socket yet"))]
+pub(crate) struct WorkerStatus {
+    pub(crate) worker: WorkerId,
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+    pub(crate) pid: u32,
+    pub(crate) age: Duration,
+    /// One word, as the README explains it.
+    pub(crate) state: &'static str,
+    /// Whether a slot counts on it.
+    pub(crate) seated: bool,
 }
 
 impl Supervisor {
@@ -145,12 +214,18 @@ impl Supervisor {
 
     /// Takes in that it is `now`: everything that was due by then happens. Afterwards [`Self::poll_timeout`] is later.
     pub(crate) fn handle_timeout(&mut self, now: Time) {
-        let due = |worker: &&Worker| worker.deadline().is_some_and(|at| at <= now);
-        let expired: Vec<WorkerId> = self.workers.values().filter(due).map(|worker| worker.id).collect();
-        for worker in expired {
-            self.step(now, worker, Input::Expired, Fault::Late);
+        // What expires, or follows from it, may set a limit of zero for another: go on until nothing is due.
+        loop {
+            let due = |worker: &&Worker| worker.deadline().is_some_and(|at| at <= now);
+            let expired: Vec<WorkerId> = self.workers.values().filter(due).map(|worker| worker.id).collect();
+            for worker in &expired {
+                self.step(now, *worker, Input::Expired, Fault::Late(self.policy.online_timeout));
+            }
+            self.settle(now);
+            if expired.is_empty() {
+                break;
+            }
         }
-        self.settle(now);
     }
 
     /// When [`Self::handle_timeout`] is to be called next, if nothing happens before.
@@ -177,6 +252,31 @@ impl Supervisor {
     pub(crate) fn spec(&self, generation: u32) -> Option<&Spec> {
         let known = [self.serving.as_ref(), self.activity.next_generation()];
         known.into_iter().flatten().find(|known| known.number == generation).map(|known| &known.spec)
+    }
+
+    /// How things are: what `status` prints, and what the simulation checks.
+    #[cfg_attr(not(test), expect(dead_code, reason = "there is no control socket yet"))]
+    pub(crate) fn status(&self, now: Time) -> Status {
+        let seated: BTreeSet<WorkerId> = [self.serving.as_ref(), self.activity.next_generation()]
+            .into_iter()
+            .flatten()
+            .flat_map(Generation::seated)
+            .collect();
+        let row = |worker: &Worker| WorkerStatus {
+            worker: worker.id,
+            slot: worker.slot,
+            generation: worker.generation,
+            pid: worker.pid,
+            age: now - worker.born,
+            state: worker.state.name(),
+            seated: seated.contains(&worker.id),
+        };
+        Status {
+            generation: self.serving.as_ref().map(|serving| serving.number),
+            count: self.serving.as_ref().map_or(0, Generation::count),
+            deploying: self.activity.next_generation().map(|next| next.number),
+            workers: self.workers.values().map(row).collect(),
+        }
     }
 
     fn vacancies(&self, next: Option<&Generation>) -> Option<Time> {
@@ -212,13 +312,16 @@ impl Supervisor {
         }
     }
 
-    /// End of file without a readiness word decides nothing, but is the likely reason of the time-out to come.
+    /// End of file decides nothing. But without a readiness word it is the likely reason of the time-out to come, and
+    /// who closed the channel cannot be told to stop by the line alone.
     fn hushed(&mut self, id: WorkerId) {
-        let Some(worker) = self.workers.get(&id) else { return };
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.readiness = Readiness::Plain;
         let waits = matches!(worker.state, State::Starting { .. });
-        if waits && self.policy.ready == super::Ready::Notify {
+        if waits && self.policy.ready == Ready::Notify {
             let who = Who { slot: worker.slot, pid: worker.pid };
-            self.notice(Notice::HushedEarly { who, limit: self.policy.online_timeout });
+            let news = WorkerNews::HushedEarly { limit: self.policy.online_timeout };
+            self.notice(Notice::Worker { who, news });
         }
     }
 

@@ -74,7 +74,9 @@ pub(super) enum State {
 /// What happens to a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Input {
-    Spawned { pid: u32 },
+    Spawned {
+        pid: u32,
+    },
     SpawnFailed,
     Executed,
     SaidOnline(Readiness),
@@ -84,7 +86,9 @@ pub(super) enum Input {
     /// The deadline of its state has passed.
     Expired,
     /// It is wanted no longer; it may finish within the limit.
-    Retire { limit: Duration },
+    Retire {
+        limit: Duration,
+    },
     /// It is to end at once.
     Kill,
     /// The worker that replaces it is online.
@@ -96,7 +100,9 @@ pub(super) enum Input {
 pub(super) enum Turn {
     CameOnline,
     /// It will end by itself; it has been online since then.
-    SaidOffline { since: Time },
+    SaidOffline {
+        since: Time,
+    },
     /// It said so before it was online.
     GaveUp,
     /// It was not online in time.
@@ -106,13 +112,17 @@ pub(super) enum Turn {
     /// Its first process died while starting.
     DiedStarting,
     /// Its first process died unasked, after so long online.
-    Crashed { served: Duration },
+    Crashed {
+        served: Duration,
+    },
     /// Its first process died as it had announced.
     Left,
     /// Its first process died after it was told to stop, or killed.
     Stopped,
     /// It is sent KILL, because its limit is over.
-    Overran { asked: Asked },
+    Overran {
+        asked: Asked,
+    },
     /// The rest of its group is sent KILL, because its limit is over.
     RemnantOverran,
     /// KILL did not help.
@@ -203,7 +213,9 @@ impl Worker {
                     self.retire(now, policy.short_limit(), policy, effects);
                     Some(Turn::GaveUp)
                 }
-                Input::Expired if ready_at.is_some_and(|at| at <= now) => self.come_online(now, policy, effects),
+                Input::Expired if ready_at.is_some_and(|at| at <= now) => {
+                    self.come_online(now, policy, effects)
+                }
                 Input::Expired => {
                     self.retire(now, policy.short_limit(), policy, effects);
                     Some(Turn::WasLate)
@@ -393,6 +405,24 @@ impl Worker {
         self.state = State::Gone;
         effects.push_back(Effect::Forget { worker: self.id });
         turn
+    }
+}
+
+impl State {
+    /// The word that `status` and the README have for it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            State::Spawning => "spawning",
+            State::Unwanted { .. } => "unwanted",
+            State::Starting { .. } => "starting",
+            State::Online { .. } => "online",
+            State::Leaving { .. } => "leaving",
+            State::Retiring { .. } => "retiring",
+            State::Killed { .. } => "killed",
+            State::Remnant { .. } => "remnant",
+            State::Stuck => "stuck",
+            State::Gone => "gone",
+        }
     }
 }
 

@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 
 use crate::core::generation::Generation;
-use crate::core::notice::{Fault, Notice, Who};
+use crate::core::notice::{DeployNews, Fault, Notice, Refusal, Who};
 use crate::core::worker::Input;
 use crate::core::{Answer, Asker, Effect, OnCrash, Spec, Time, WorkerId};
 
@@ -28,10 +28,14 @@ impl Supervisor {
         if let Some(serving) = &self.serving {
             // Before another program touches the listeners: how does the serving generation have them?
             self.effects.push_back(Effect::Listen { generation: serving.number });
-            self.notice(Notice::DeployBegan { generation: number, count, asker });
+            self.tell_deploy(number, DeployNews::Began { count, asker });
         }
         let next = Generation::new(number, spec, count, now);
         self.activity = Activity::Deploying { next, asker, since: now };
+    }
+
+    fn tell_deploy(&mut self, generation: u32, news: DeployNews) {
+        self.notice(Notice::Deploy { generation, news });
     }
 
     /// A worker of the new generation died, was late or gave up. The first one fails the deploy, boot too.
@@ -40,14 +44,14 @@ impl Supervisor {
         match &self.serving {
             Some(serving) => {
                 let keeps = serving.number;
-                self.end_deploy(now, Notice::DeployFailed { generation, who, fault, keeps }, BOOT_FAILED);
+                let news = DeployNews::Failed { who, fault, keeps };
+                self.end_deploy(now, Notice::Deploy { generation, news }, BOOT_FAILED);
             }
             None => {
                 let code = self.boot_code(&fault);
                 let spoke = self.workers.get(&id).is_some_and(|worker| worker.spoke);
                 let listeners = self.listeners.clone();
-                let limit = self.policy.online_timeout;
-                self.end_deploy(now, Notice::BootFailed { who, fault, spoke, listeners, limit }, code);
+                self.end_deploy(now, Notice::BootFailed { who, fault, spoke, listeners }, code);
             }
         }
     }
@@ -80,7 +84,7 @@ impl Supervisor {
         let leaving = old.map(|old| self.awaited_of(old)).unwrap_or_default();
         match old {
             None => self.notice(Notice::Booted { count, after: now - since }),
-            Some(old) => self.notice(Notice::Flipped { generation: number, old, leaving: leaving.len() }),
+            Some(old) => self.tell_deploy(number, DeployNews::Flipped { old, leaving: leaving.len() }),
         }
         let aborters = Vec::new();
         self.activity = Activity::Draining { leaving: leaving.clone(), asker, aborters, since };
@@ -91,7 +95,7 @@ impl Supervisor {
     pub(super) fn finish_draining(&mut self, now: Time, asker: Asker, aborters: Vec<Asker>, since: Time) {
         if let Some(serving) = self.serving.as_ref().filter(|_| asker != Asker::Boot) {
             let (generation, count) = (serving.number, serving.count());
-            self.notice(Notice::DeployDone { generation, count, after: now - since });
+            self.tell_deploy(generation, DeployNews::Done { count, after: now - since });
         }
         let aborted = if aborters.is_empty() { Answer::Done } else { Answer::Aborted };
         self.answer(asker, aborted);
@@ -99,7 +103,14 @@ impl Supervisor {
     }
 
     /// What a failed deploy had started is gone: now it is answered.
-    pub(super) fn finish_failing(&mut self, now: Time, asker: Asker, aborters: Vec<Asker>, failure: Notice, code: u8) {
+    pub(super) fn finish_failing(
+        &mut self,
+        now: Time,
+        asker: Asker,
+        aborters: Vec<Asker>,
+        failure: Notice,
+        code: u8,
+    ) {
         let answer = if aborters.is_empty() { Answer::Failed(failure) } else { Answer::Aborted };
         self.answer(asker, answer);
         self.answer_all(aborters, &Answer::Done);
@@ -113,19 +124,23 @@ impl Supervisor {
         match &mut self.activity {
             Activity::Deploying { next, .. } | Activity::Baking { next, .. } => {
                 let (generation, keeps) = (next.number, self.serving.as_ref().map(|serving| serving.number));
-                self.end_deploy(now, Notice::Aborted { generation, keeps }, BOOT_ABORTED);
+                let news = DeployNews::Aborted { keeps };
+                self.end_deploy(now, Notice::Deploy { generation, news }, BOOT_ABORTED);
                 self.abort(now, by);
             }
             Activity::Draining { leaving, aborters, .. } => {
                 aborters.push(by);
                 let leaving: BTreeSet<WorkerId> = leaving.clone();
-                self.notice(Notice::AbortedLate { killed: leaving.len() });
+                let generation = self.serving.as_ref().map_or(0, |serving| serving.number);
+                self.tell_deploy(generation, DeployNews::AbortedLate { killed: leaving.len() });
                 self.step_all(now, leaving, Input::Kill);
             }
             Activity::Failing { aborters, .. } => aborters.push(by),
-            Activity::Serving | Activity::Growing { .. } | Activity::Ended => self.refuse(by, Notice::NothingToAbort),
+            Activity::Serving | Activity::Growing { .. } | Activity::Ended => {
+                self.refuse(by, Refusal::NothingToAbort)
+            }
             Activity::Stopping { .. } | Activity::Sweeping { .. } | Activity::SweepingHard { .. } => {
-                self.refuse(by, Notice::NothingToAbort);
+                self.refuse(by, Refusal::NothingToAbort);
             }
         }
     }

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use crate::core::notice::{Fault, Notice, Who};
+use crate::core::notice::{DeployNews, Fault, Notice, Who};
 use crate::core::worker::{Input, State};
-use crate::core::{Effect, Mended, Time, WorkerId};
+use crate::core::{Effect, Mended, Ready, Time, WorkerId};
 
 use super::Supervisor;
 
@@ -28,12 +28,16 @@ impl Supervisor {
     }
 
     /// With the last worker of another generation go the reasons for the flags that it had set or cleared.
+    ///
+    /// A flag is cleared only after a failed deploy, whose program has set it. After any other, a worker that serves
+    /// may have set it since; and of programs that say nothing it is never known whether they have.
     pub(super) fn restore_flags(&mut self, gone_from: u32) {
         let Some(serving) = &self.serving else { return };
         let alone = self.workers.values().all(|other| other.generation == serving.number);
         if gone_from != serving.number && alone && !self.activity.is_ending() {
             let nonblocking = serving.nonblocking.iter().copied().collect();
-            self.effects.push_back(Effect::RestoreFlags { nonblocking });
+            let clear_others = gone_from > serving.number && self.policy.ready == Ready::Notify;
+            self.effects.push_back(Effect::RestoreFlags { nonblocking, clear_others });
         }
     }
 
@@ -60,7 +64,8 @@ impl Supervisor {
             State::Killed { .. } | State::Remnant { .. } | State::Stuck | State::Gone => false,
         };
         let departing = self.workers.values().filter(|worker| departs(worker.state));
-        let mut suspects: Vec<Who> = departing.map(|worker| Who { slot: worker.slot, pid: worker.pid }).collect();
+        let mut suspects: Vec<Who> =
+            departing.map(|worker| Who { slot: worker.slot, pid: worker.pid }).collect();
         let dead = self.last_dead.filter(|(at, _)| now - *at <= SUSPECT);
         suspects.extend(dead.map(|(_, who)| who));
         suspects
@@ -74,8 +79,8 @@ impl Supervisor {
         if let Some(next) = self.activity.next_generation() {
             let generation = next.number;
             let keeps = self.serving.as_ref().map(|serving| serving.number);
-            let fault = Fault::Rebound(address);
-            self.end_deploy(now, Notice::DeployCut { generation, fault, keeps }, 1);
+            let news = DeployNews::Cut { fault: Fault::Rebound(address), keeps };
+            self.end_deploy(now, Notice::Deploy { generation, news }, 1);
         }
         let slots = self.serving.iter_mut().flat_map(|serving| &mut serving.slots);
         let useless: Vec<WorkerId> = slots.filter_map(|slot| slot.renew(retry_at)).collect();

@@ -3,7 +3,7 @@
 //! A signal that comes at a bad moment is remembered, since its sender cannot see a refusal; a client is refused and
 //! told why. Each question of a client gets exactly one answer.
 
-use crate::core::notice::{Fault, Notice, Who};
+use crate::core::notice::{Fault, Notice, Refusal, ScaleNews, Who};
 use crate::core::worker::Input;
 use crate::core::{Answer, Asker, Effect, Request, Scale, Spec, Time, WorkerId};
 
@@ -31,12 +31,12 @@ impl Supervisor {
                 let count = count.unwrap_or_else(|| serving.count());
                 self.begin_deploy(now, asker, spec, count);
             }
-            (activity, _) if activity.is_ending() => self.refuse(asker, Notice::RefusedStopping { asker }),
+            (activity, _) if activity.is_ending() => self.refuse(asker, Refusal::Stopping),
             (_, _) => match asker {
-                Asker::Client(_) => self.refuse(asker, Notice::RefusedBusy),
+                Asker::Client(_) => self.refuse(asker, Refusal::Busy),
                 Asker::Boot | Asker::Signal(_) => {
                     if self.waiting.deploy.replace(asker).is_none() {
-                        self.notice(Notice::Remembered { asker });
+                        self.refuse(asker, Refusal::Remembered);
                     }
                 }
             },
@@ -53,19 +53,19 @@ impl Supervisor {
                     Scale::By(more) => count.saturating_add_signed(more),
                 };
                 if target == 0 || target > MOST_WORKERS {
-                    self.refuse(asker, Notice::RefusedCount { least: 1, most: MOST_WORKERS });
+                    self.refuse(asker, Refusal::Count { least: 1, most: MOST_WORKERS });
                 } else if target > count {
                     self.grow(now, asker, count, target);
                 } else {
                     self.shrink(now, asker, count, target);
                 }
             }
-            (activity, _) if activity.is_ending() => self.refuse(asker, Notice::RefusedStopping { asker }),
+            (activity, _) if activity.is_ending() => self.refuse(asker, Refusal::Stopping),
             (_, _) => match (asker, scale) {
                 (Asker::Signal(_) | Asker::Boot, Scale::By(more)) => {
                     self.waiting.scale = self.waiting.scale.saturating_add(more);
                 }
-                (Asker::Client(_) | Asker::Signal(_) | Asker::Boot, _) => self.refuse(asker, Notice::RefusedBusy),
+                (Asker::Client(_) | Asker::Signal(_) | Asker::Boot, _) => self.refuse(asker, Refusal::Busy),
             },
         }
     }
@@ -73,14 +73,14 @@ impl Supervisor {
     fn grow(&mut self, now: Time, asker: Asker, from: u32, to: u32) {
         if let Some(serving) = &mut self.serving {
             serving.resize(to, now);
-            self.notice(Notice::Growing { from, to });
+            self.notice(Notice::Scale(ScaleNews::Began { from, to }));
             self.activity = Activity::Growing { from, asker, since: now };
         }
     }
 
     pub(super) fn finish_growth(&mut self, now: Time, asker: Asker, since: Time) {
         let count = self.serving.as_ref().map_or(0, |serving| serving.count());
-        self.notice(Notice::Grown { count, after: now - since });
+        self.notice(Notice::Scale(ScaleNews::Grown { count, after: now - since }));
         self.answer(asker, Answer::Done);
     }
 
@@ -90,7 +90,7 @@ impl Supervisor {
         let Activity::Growing { from, asker, .. } = self.activity else { return };
         let unseated = serving.resize(from, now);
         let (number, aborters) = (serving.number, Vec::new());
-        let failure = Notice::GrowthFailed { who, fault, count: from };
+        let failure = Notice::Scale(ScaleNews::Failed { who, fault, count: from });
         self.notice(failure.clone());
         let of_new_slots = |id: &WorkerId| self.workers.get(id).is_some_and(|worker| worker.slot >= from);
         let leaving = self.awaited_of(number).into_iter().filter(of_new_slots).collect();
@@ -103,7 +103,7 @@ impl Supervisor {
         let Some(serving) = &mut self.serving else { return };
         let unseated = serving.resize(to, now);
         if from != to {
-            self.notice(Notice::Shrinking { from, to });
+            self.notice(Notice::Scale(ScaleNews::Began { from, to }));
         }
         self.farewells.push(Farewell { asker, leaving: unseated.iter().copied().collect() });
         self.step_all(now, unseated, Input::Retire { limit: self.policy.stop_timeout });
@@ -132,7 +132,8 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn refuse(&mut self, asker: Asker, why: Notice) {
+    pub(super) fn refuse(&mut self, asker: Asker, why: Refusal) {
+        let why = Notice::Refused { asker, why };
         match asker {
             Asker::Client(client) => {
                 self.effects.push_back(Effect::Reply { client, answer: Answer::Refused(why) });

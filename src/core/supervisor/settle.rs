@@ -3,7 +3,7 @@
 //! All slots online: flip. The last old worker gone: the deploy is done. The last worker gone in a stop: the end.
 
 use crate::core::generation::Generation;
-use crate::core::notice::Notice;
+use crate::core::notice::{DeployNews, Notice};
 use crate::core::worker::Worker;
 use crate::core::{Answer, Effect, Time, WorkerId};
 
@@ -42,11 +42,14 @@ impl Supervisor {
         }
         match std::mem::replace(&mut self.activity, Activity::Serving) {
             Activity::Serving => self.run_waiting(now),
-            Activity::Deploying { next, asker, since } if self.policy.bake.is_zero() || self.serving.is_none() => {
+            Activity::Deploying { next, asker, since }
+                if self.policy.bake.is_zero() || self.serving.is_none() =>
+            {
                 self.flip(now, next, asker, since);
             }
             Activity::Deploying { next, asker, since } => {
-                self.notice(Notice::Baking { generation: next.number, time: self.policy.bake });
+                let news = DeployNews::Baking { time: self.policy.bake };
+                self.notice(Notice::Deploy { generation: next.number, news });
                 let until = now + self.policy.bake;
                 self.activity = Activity::Baking { next, asker, since, until };
             }
@@ -78,7 +81,9 @@ impl Supervisor {
             Activity::Deploying { next, .. } => next.is_complete(),
             Activity::Baking { next, until, .. } => *until <= now && next.is_complete(),
             Activity::Draining { leaving, .. } | Activity::Failing { leaving, .. } => leaving.is_empty(),
-            Activity::Growing { from, .. } => self.serving.as_ref().is_some_and(|serving| grown(serving, *from)),
+            Activity::Growing { from, .. } => {
+                self.serving.as_ref().is_some_and(|serving| grown(serving, *from))
+            }
             Activity::Stopping { .. } => !self.workers.values().any(Worker::is_awaited),
             Activity::Sweeping { kill_at, .. } => *kill_at <= now,
             Activity::SweepingHard { give_up_at, .. } => *give_up_at <= now,

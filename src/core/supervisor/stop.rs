@@ -59,7 +59,7 @@ impl Supervisor {
         self.stop(now, asker);
         let all: Vec<WorkerId> = self.workers.keys().copied().collect();
         self.notice(Notice::Killing { asker, workers: all.len() });
-        self.step_all(now, all, Input::Kill);
+        self.kill(now, all);
         if let Activity::Stopping { kill_at, .. } | Activity::Sweeping { kill_at, .. } = &mut self.activity {
             *kill_at = now;
         }
@@ -79,8 +79,19 @@ impl Supervisor {
         }
         let (askers, kill_at) = (asker.into_iter().collect(), now + limit);
         self.activity = Activity::Stopping { askers, code, kill_at, interrupted_at: None, killed: 0 };
-        self.step_all(now, all, Input::Retire { limit });
+        if limit.is_zero() {
+            self.kill(now, all);
+        } else {
+            self.step_all(now, all, Input::Retire { limit });
+        }
         self.effects.push_back(Effect::CloseListeners);
+    }
+
+    fn kill(&mut self, now: Time, workers: Vec<WorkerId>) {
+        for _ in &workers {
+            self.activity.count_killed();
+        }
+        self.step_all(now, workers, Input::Kill);
     }
 
     /// Answers what will not be finished. A boot that has failed keeps its exit code.
@@ -110,7 +121,14 @@ impl Supervisor {
     }
 
     /// No worker is left. What they have started and left behind ends now too.
-    pub(super) fn begin_sweep(&mut self, now: Time, askers: Vec<Asker>, code: u8, kill_at: Time, killed: u32) {
+    pub(super) fn begin_sweep(
+        &mut self,
+        now: Time,
+        askers: Vec<Asker>,
+        code: u8,
+        kill_at: Time,
+        killed: u32,
+    ) {
         let kill_at = kill_at.max(now + STRANGERS);
         self.activity = Activity::Sweeping { askers, code, kill_at, killed };
         self.effects.push_back(Effect::Sweep { kill: false });

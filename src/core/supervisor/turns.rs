@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::core::backoff::Telling;
 use crate::core::generation::{Generation, Slot};
-use crate::core::notice::{Fault, Next, Notice, Who};
+use crate::core::notice::{Fault, Next, Notice, Who, WorkerNews};
 use crate::core::worker::{Input, Turn};
 use crate::core::{OnCrash, Time, WorkerId};
 
@@ -57,7 +57,7 @@ impl Supervisor {
                 if let Some(slot) = self.serving_slot(who.slot) {
                     slot.replace(id, retry_at);
                 }
-                self.notice(Notice::Offline { who, fault });
+                self.tell_offline(who, fault);
             }
             Turn::GaveUp | Turn::WasLate | Turn::NeverSpawned | Turn::DiedStarting => {
                 self.serving_failed(now, id, who, None, fault);
@@ -65,14 +65,16 @@ impl Supervisor {
             Turn::Crashed { served } => self.serving_failed(now, id, who, Some(served), fault),
             Turn::Left => {
                 self.vacate(who.slot);
-                self.notice(Notice::Left { who });
+                self.tell(who, WorkerNews::Left);
             }
             Turn::Stopped => self.vacate(who.slot),
             Turn::Survived => {
                 self.vacate(who.slot);
                 self.departing_turned(who, turn);
             }
-            Turn::Overran { .. } | Turn::RemnantOverran | Turn::Impossible => self.departing_turned(who, turn),
+            Turn::Overran { .. } | Turn::RemnantOverran | Turn::Impossible => {
+                self.departing_turned(who, turn)
+            }
         }
     }
 
@@ -91,7 +93,9 @@ impl Supervisor {
             Turn::DiedStarting | Turn::Crashed { .. } | Turn::Left | Turn::Stopped | Turn::Survived => {
                 self.fail_deploy(now, id, who, fault);
             }
-            Turn::Overran { .. } | Turn::RemnantOverran | Turn::Impossible => self.departing_turned(who, turn),
+            Turn::Overran { .. } | Turn::RemnantOverran | Turn::Impossible => {
+                self.departing_turned(who, turn)
+            }
         }
     }
 
@@ -100,12 +104,12 @@ impl Supervisor {
         match turn {
             Turn::Overran { asked } => {
                 self.activity.count_killed();
-                self.notice(Notice::Overran { who, asked });
+                self.tell(who, WorkerNews::Overran { asked });
             }
-            Turn::RemnantOverran => self.notice(Notice::RemnantOverran { who }),
-            Turn::Survived => self.notice(Notice::Survived { who }),
-            Turn::Left => self.notice(Notice::Left { who }),
-            Turn::Impossible => self.notice(Notice::Impossible { who }),
+            Turn::RemnantOverran => self.tell(who, WorkerNews::RemnantOverran),
+            Turn::Survived => self.tell(who, WorkerNews::Survived),
+            Turn::Left => self.tell(who, WorkerNews::Left),
+            Turn::Impossible => self.tell(who, WorkerNews::Impossible),
             // The end of one that was told to end is no news.
             Turn::CameOnline | Turn::SaidOffline { .. } | Turn::GaveUp | Turn::WasLate => {}
             Turn::NeverSpawned | Turn::DiedStarting | Turn::Crashed { .. } | Turn::Stopped => {}
@@ -130,7 +134,7 @@ impl Supervisor {
         let telling = slot.backoff.telling(now);
         let exit_code = fault.exit_code().filter(|_| self.policy.on_crash == OnCrash::Exit);
         if let Some(code) = exit_code {
-            self.notice(Notice::CrashedForGood { who, served, fault, code });
+            self.tell(who, WorkerNews::Failed { fault, served, next: Next::Exit(code), before: 0 });
             self.begin_stop(now, None, self.policy.stop_timeout, code);
             return;
         }
@@ -140,15 +144,25 @@ impl Supervisor {
         }
         if let Telling::Failure { before } = telling {
             let next = retry_at.map_or(Next::UnderWay, |at| Next::RetryIn(at - now));
-            self.notice(Notice::Failed { who, served, fault, next, before });
+            self.tell(who, WorkerNews::Failed { fault, served, next, before });
         }
     }
 
     fn tell_online(&mut self, now: Time, id: WorkerId, who: Who) {
         if let Some(worker) = self.workers.get(&id) {
             let after = now - worker.born;
-            self.notice(Notice::Online { who, after });
+            self.tell(who, WorkerNews::Online { after });
         }
+    }
+
+    fn tell_offline(&mut self, who: Who, fault: Fault) {
+        if let Fault::GaveUp(why) = fault {
+            self.tell(who, WorkerNews::Offline { why });
+        }
+    }
+
+    fn tell(&mut self, who: Who, news: WorkerNews) {
+        self.notice(Notice::Worker { who, news });
     }
 
     fn serving_slot(&mut self, number: u32) -> Option<&mut Slot> {

@@ -1,0 +1,108 @@
+//! How a simulated process behaves: decided in full, from the seed, at the moment when it is made.
+
+use std::time::Duration;
+
+use crate::core::backoff::Random;
+
+/// Everything that one process will do unless it is told or killed. Times count from the moment that it exists.
+#[derive(Clone, Debug)]
+pub(super) struct Behaviour {
+    pub(super) executes: bool,
+    /// None: it never says online.
+    pub(super) online_after: Option<Duration>,
+    pub(super) says_online_twice: bool,
+    /// It says offline so long after it exists, whether it is online or not.
+    pub(super) offline_after: Option<Duration>,
+    /// After offline it ends by itself so long after; None: it does not.
+    pub(super) leaves_after: Option<Duration>,
+    pub(super) dies_after: Option<Duration>,
+    /// From being told to its end. None: it takes no notice.
+    pub(super) drains_for: Option<Duration>,
+    /// So long its group outlives its first process. None: until KILL.
+    pub(super) remnant: Option<Duration>,
+    pub(super) survives_kill: bool,
+    /// It sets O_NONBLOCK on its listeners before it says online.
+    pub(super) sets_nonblocking: bool,
+}
+
+/// What a spec is like; the first word of its argv.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Temper {
+    Good,
+    Crashing,
+    NeverOnline,
+    Flaky,
+    Unexecutable,
+}
+
+impl Temper {
+    pub(super) const ALL: [Temper; 5] =
+        [Temper::Good, Temper::Crashing, Temper::NeverOnline, Temper::Flaky, Temper::Unexecutable];
+
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Temper::Good => "good",
+            Temper::Crashing => "crashing",
+            Temper::NeverOnline => "never-online",
+            Temper::Flaky => "flaky",
+            Temper::Unexecutable => "unexecutable",
+        }
+    }
+
+    pub(super) fn from_word(word: &str) -> Temper {
+        Temper::ALL.into_iter().find(|temper| temper.word() == word).expect("made by the simulation")
+    }
+}
+
+impl Behaviour {
+    pub(super) fn of(temper: Temper, nonblocking: bool, random: &mut Random) -> Behaviour {
+        let good = Behaviour::good(nonblocking, random);
+        match temper {
+            Temper::Good => good,
+            Temper::Unexecutable => Behaviour { executes: false, online_after: None, ..good },
+            Temper::NeverOnline => Behaviour { online_after: None, ..Behaviour::flaky(good, random) },
+            Temper::Crashing => {
+                let dies_after = Some(milliseconds(random, 1, 3000));
+                Behaviour { dies_after, ..good }
+            }
+            Temper::Flaky => Behaviour::flaky(good, random),
+        }
+    }
+
+    fn good(nonblocking: bool, random: &mut Random) -> Behaviour {
+        Behaviour {
+            executes: true,
+            online_after: Some(milliseconds(random, 1, 800)),
+            says_online_twice: one_in(random, 4),
+            offline_after: None,
+            leaves_after: Some(milliseconds(random, 0, 3000)),
+            dies_after: None,
+            drains_for: Some(milliseconds(random, 0, 4000)),
+            remnant: Some(Duration::ZERO),
+            survives_kill: false,
+            sets_nonblocking: nonblocking,
+        }
+    }
+
+    fn flaky(good: Behaviour, random: &mut Random) -> Behaviour {
+        let good = Behaviour {
+            online_after: (!one_in(random, 6)).then(|| milliseconds(random, 1, 12_000)),
+            offline_after: one_in(random, 4).then(|| milliseconds(random, 1, 20_000)),
+            leaves_after: (!one_in(random, 3)).then(|| milliseconds(random, 0, 20_000)),
+            dies_after: one_in(random, 3).then(|| milliseconds(random, 1, 30_000)),
+            drains_for: (!one_in(random, 3)).then(|| milliseconds(random, 0, 12_000)),
+            ..good
+        };
+        let remnant = (!one_in(random, 6)).then(|| milliseconds(random, 0, 9000));
+        let remnant = if one_in(random, 3) { remnant } else { Some(Duration::ZERO) };
+        Behaviour { remnant, survives_kill: one_in(random, 40), ..good }
+    }
+}
+
+pub(super) fn milliseconds(random: &mut Random, least: u64, most: u64) -> Duration {
+    Duration::from_millis(least + random.next() % (most - least + 1))
+}
+
+pub(super) fn one_in(random: &mut Random, n: u64) -> bool {
+    random.next() % n == 0
+}

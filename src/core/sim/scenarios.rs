@@ -1,0 +1,1 @@
+//! Single lives, told in a few lines each.
