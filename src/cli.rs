@@ -222,8 +222,8 @@ fn next_option(word: &OsStr, words: &mut Words<'_>) -> Result<Given, UsageError>
 }
 
 fn begins_an_option(word: &OsStr) -> bool {
-    let (name, attached) = name_and_attached(word.as_bytes());
-    option_named(name).is_some() && (attached.is_none() || name.starts_with(b"--"))
+    let (name, _) = name_and_attached(word.as_bytes());
+    option_named(name).is_some()
 }
 
 /// Splits `--name=value`, `-nvalue` and `-n=value`.

@@ -192,6 +192,7 @@ fn a_missing_value_is_not_taken_from_the_next_option() {
         &["-n=", "x"],
         &["-n", "--", "x"],
         &["-n", "-p", "8000", "x"],
+        &["-n", "-p8000", "x"],
         &["-n", "--listen=8000", "x"],
     ] {
         assert_eq!(error(line), "-n: its value is missing; give 1 to 65535, or auto", "{line:?}");

@@ -239,6 +239,11 @@ fn what_is_not_an_address_is_told_what_is() {
 #[test]
 fn a_relative_socket_path_is_taken_from_the_callers_directory() {
     assert_eq!(address("unix:app.sock"), Address::Unix("/srv/app.sock".into()));
+    assert_eq!(
+        address("unix:a=b"),
+        Address::Unix("/srv/a=b".into()),
+        "an equals sign does not make a name of it"
+    );
     assert_eq!(address("unix:../app.sock"), Address::Unix("/srv/../app.sock".into()));
 }
 
@@ -392,8 +397,8 @@ fn a_choice_that_there_is_not_is_told_which_there_are() {
 fn standard_input_is_for_one_worker_and_not_from_a_terminal() {
     assert_eq!(config(&["--stdin", "inherit"]).stdin, Stdin::Inherit);
     assert_eq!(
-        error(&["--stdin", "inherit", "-n", "4"]),
-        "--stdin inherit: 4 workers cannot share one standard input; give -n 1 as well"
+        error(&["--stdin", "inherit", "-n", "2"]),
+        "--stdin inherit: 2 workers cannot share one standard input; give -n 1 as well"
     );
     let terminal = Surroundings { stdin_is_terminal: true, ..surroundings() };
     let refused = understood(&["--stdin=inherit".into(), "x".into()], &terminal).expect_err("a terminal");
