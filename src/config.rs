@@ -1,0 +1,198 @@
+//! What the user meant: a [`Config`] can only be built valid, so nobody after it checks again.
+//!
+//! ```text
+//!   cli::Typed + Surroundings ──> Config::from_typed ──> Config        (or the UsageError that says what to change)
+//! ```
+//!
+//! What this module does not do: ask the operating system. What the meaning depends on beside the command line comes
+//! in as [`Surroundings`]; whether an address can be bound or a program executed is found out later.
+
+mod address;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub(crate) use address::{Address, Listener};
+
+use crate::cli::{Given, Typed, UsageError};
+use crate::core::{OnCrash, Policy, Ready, StopSignal};
+use crate::units::parse_duration;
+
+/// All that `srvwrap run` was told.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// How many workers to keep online, 1 to 65535.
+    pub(crate) count: u32,
+    /// In the order of the command line. No two have the same name, or addresses that exclude each other.
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) policy: Policy,
+    /// Whether the stop signal goes to a worker's first process alone.
+    pub(crate) stop_leader_only: bool,
+    pub(crate) stdin: Stdin,
+    /// Whether a worker gets NODE_CHANNEL_FD whatever its program is.
+    pub(crate) node_channel: bool,
+    /// The program and its arguments; at least one word, which may be empty.
+    pub(crate) argv: Vec<OsString>,
+}
+
+/// What a worker reads as its standard input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stdin {
+    /// Nothing: `/dev/null`.
+    Null,
+    /// What srvwrap itself was given; only where there is one worker, and no terminal.
+    Inherit,
+}
+
+/// What the meaning of a command line depends on beside its words.
+#[derive(Clone, Debug)]
+pub(crate) struct Surroundings {
+    /// The variable `WEB_CONCURRENCY`. An empty one counts as none.
+    pub(crate) web_concurrency: Option<OsString>,
+    /// The caller's directory, from which relative paths are taken.
+    pub(crate) directory: PathBuf,
+    pub(crate) stdin_is_terminal: bool,
+    /// How many processors srvwrap may use.
+    pub(crate) processors: u32,
+}
+
+impl Config {
+    pub(crate) fn from_typed(typed: Typed, surroundings: &Surroundings) -> Result<Config, UsageError> {
+        let Typed { options, program } = typed;
+        let count = count(options.workers, surroundings)?;
+        let online_timeout = duration_above_zero(&options.online_timeout)?;
+        let policy = Policy {
+            ready: ready(&options.ready, &options.online_timeout, online_timeout)?,
+            on_crash: on_crash(&options.on_crash)?,
+            stop_signal: stop_signal(&options.stop_signal)?,
+            online_timeout,
+            stop_timeout: duration(&options.stop_timeout)?,
+            bake: duration(&options.bake)?,
+        };
+        Ok(Config {
+            count,
+            listeners: address::listeners(&options.listen, &surroundings.directory)?,
+            policy,
+            stop_leader_only: options.stop_leader_only,
+            stdin: stdin(&options.stdin, count, surroundings)?,
+            node_channel: options.node_channel,
+            argv: program,
+        })
+    }
+}
+
+const MOST_WORKERS: u32 = 65535;
+
+fn count(workers: Option<Given>, surroundings: &Surroundings) -> Result<u32, UsageError> {
+    let from_environment = || {
+        let value = surroundings.web_concurrency.clone().filter(|value| !value.is_empty())?;
+        Some(Given::from_environment("--workers", "WEB_CONCURRENCY", value))
+    };
+    let Some(given) = workers.or_else(from_environment) else { return Ok(1) };
+    let text = given.text();
+    if text == "auto" {
+        return Ok(surroundings.processors.clamp(1, MOST_WORKERS));
+    }
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if !all_digits(digits) {
+        return Err(given.refused("not a number of workers"));
+    }
+    match text.parse() {
+        Ok(count @ 1..=MOST_WORKERS) => Ok(count),
+        Ok(0) => Err(given.refused("at least one worker is needed")),
+        _ if digits.len() < text.len() => Err(given.refused("at least one worker is needed")),
+        _ => Err(given.refused("too many workers")),
+    }
+}
+
+fn all_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn ready(given: &Given, online_option: &Given, online_timeout: Duration) -> Result<Ready, UsageError> {
+    match given.text() {
+        "notify" => return Ok(Ready::Notify),
+        "exec" => return Ok(Ready::Exec),
+        _ => {}
+    }
+    let Some(after) = given.text().strip_prefix("after=") else {
+        return Err(given.refused("no such way to be ready"));
+    };
+    let after = parse_duration(after).map_err(|error| given.refused(error))?;
+    if after.is_zero() {
+        return Err(given.refused_with("that is ready at once; give --ready exec"));
+    }
+    if after >= online_timeout {
+        let because = format!("no worker would be ready within {online_option}; give a longer one");
+        return Err(given.refused_with(because));
+    }
+    Ok(Ready::After(after))
+}
+
+fn on_crash(given: &Given) -> Result<OnCrash, UsageError> {
+    match given.text() {
+        "respawn" => Ok(OnCrash::Respawn),
+        "exit" => Ok(OnCrash::Exit),
+        _ => Err(given.refused("no such answer to a crash")),
+    }
+}
+
+const STOP_SIGNALS: [(&str, i32); 7] = [
+    ("TERM", libc::SIGTERM),
+    ("INT", libc::SIGINT),
+    ("QUIT", libc::SIGQUIT),
+    ("HUP", libc::SIGHUP),
+    ("USR1", libc::SIGUSR1),
+    ("USR2", libc::SIGUSR2),
+    ("WINCH", libc::SIGWINCH),
+];
+
+fn stop_signal(given: &Given) -> Result<StopSignal, UsageError> {
+    match given.text() {
+        "auto" => return Ok(StopSignal::Auto),
+        "none" => return Ok(StopSignal::None),
+        _ => {}
+    }
+    let name = given.text().to_ascii_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    let listed = STOP_SIGNALS.iter().find(|(listed, _)| *listed == name).map(|(_, number)| *number);
+    let numbered = || name.parse().ok().filter(|_| all_digits(given.text()));
+    match (listed.or_else(numbered), name) {
+        (Some(libc::SIGKILL | libc::SIGSTOP), _) | (_, "KILL" | "STOP") => {
+            Err(given.refused("no program can see this signal, and KILL follows at the stop timeout anyway"))
+        }
+        (Some(number @ 1..=64), _) => Ok(StopSignal::Signal(number)),
+        _ => Err(given.refused("no such signal to stop by")),
+    }
+}
+
+fn duration(given: &Given) -> Result<Duration, UsageError> {
+    parse_duration(given.text()).map_err(|error| given.refused(error))
+}
+
+fn duration_above_zero(given: &Given) -> Result<Duration, UsageError> {
+    let duration = duration(given)?;
+    if duration.is_zero() { Err(given.refused("no worker is online at once")) } else { Ok(duration) }
+}
+
+fn stdin(given: &Given, count: u32, surroundings: &Surroundings) -> Result<Stdin, UsageError> {
+    match given.text() {
+        "null" => Ok(Stdin::Null),
+        "inherit" if count != 1 => {
+            let because = format!("{count} workers cannot share one standard input; give -n 1 as well");
+            Err(given.refused_with(because))
+        }
+        // A worker has a process group of its own, and the terminal stops readers that are not in its foreground.
+        "inherit" if surroundings.stdin_is_terminal => {
+            let because =
+                "a worker cannot read from a terminal; give it a file or a pipe, as in: srvwrap ... < file";
+            Err(given.refused_with(because))
+        }
+        "inherit" => Ok(Stdin::Inherit),
+        _ => Err(given.refused("no such standard input")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+//! Numbers with a unit, as users write them.
+//!
+//! `500ms`, `30s`, `2m`, `1h`; a bare number is seconds; `1.5s` is one and a half. Nothing else: no signs, no
+//! exponents, no `1m30s`. Reckoned in whole nanoseconds, so that what is written is what is meant.
+//!
+//! What this module does not do: know which option the text was given to, or whether zero makes sense there.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Why a text is not a duration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DurationError {
+    Malformed,
+    Negative,
+    TooLong,
+}
+
+impl fmt::Display for DurationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DurationError::Malformed => "not a duration",
+            DurationError::Negative => "a duration cannot be negative",
+            DurationError::TooLong => "longer than a year (8760h)",
+        })
+    }
+}
+
+/// Reads a duration, zero to a year.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, DurationError> {
+    if let Some(positive) = text.strip_prefix('-') {
+        return Err(parse_duration(positive).map_or(DurationError::Malformed, |_| DurationError::Negative));
+    }
+    let unit_start = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_start);
+    let nanos = nanos_in(number, unit_nanos(unit).ok_or(DurationError::Malformed)?)?;
+    let duration = Duration::from_nanos(u64::try_from(nanos).map_err(|_| DurationError::TooLong)?);
+    if duration > LONGEST { Err(DurationError::TooLong) } else { Ok(duration) }
+}
+
+/// A year: as good as never for a time-out, and far from where adding to a moment would overflow.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+fn unit_nanos(unit: &str) -> Option<u128> {
+    match unit {
+        "ms" => Some(1_000_000),
+        "" | "s" => Some(1_000_000_000),
+        "m" => Some(60 * 1_000_000_000),
+        "h" => Some(3_600 * 1_000_000_000),
+        _ => None,
+    }
+}
+
+/// `number` is digits, or digits around one point. What is finer than a nanosecond is cut off.
+fn nanos_in(number: &str, unit_nanos: u128) -> Result<u128, DurationError> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if !all_digits(whole) || !all_digits(fraction) {
+        return Err(DurationError::Malformed);
+    }
+    // Only digits are left, so what cannot be read is too large.
+    let whole: u64 = whole.parse().map_err(|_| DurationError::TooLong)?;
+    let mut nanos = u128::from(whole) * unit_nanos;
+    let mut place = unit_nanos;
+    for digit in fraction.bytes() {
+        place /= 10;
+        nanos += u128::from(digit - b'0') * place;
+    }
+    Ok(nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn each_unit_is_what_it_says_and_a_bare_number_is_seconds() {
+        for (text, millis) in [
+            ("500ms", 500),
+            ("30s", 30_000),
+            ("2m", 120_000),
+            ("1h", 3_600_000),
+            ("7", 7_000),
+            ("0", 0),
+            ("0ms", 0),
+            ("1.5s", 1_500),
+            ("0.25", 250),
+            ("1.5m", 90_000),
+            ("007s", 7_000),
+        ] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_fraction_is_exact_to_the_nanosecond() {
+        assert_eq!(parse_duration("0.1ms"), Ok(Duration::from_micros(100)));
+        assert_eq!(parse_duration("0.3s"), Ok(Duration::from_millis(300)));
+        assert_eq!(parse_duration("0.1234567899999s"), Ok(Duration::from_nanos(123_456_789)));
+    }
+
+    #[test]
+    fn what_is_not_a_number_with_one_of_the_units_is_refused() {
+        for text in [
+            "", "s", "ms", "nan", "inf", "1d", "1S", "1 s", " 1s", "1s ", "+1s", "1e3", "1e3s", "1m30s",
+            ".5s", "5.s", "1.2.3s", "1,5s", "0x10", "--1", "-", "-x", "١s", "1µs",
+        ] {
+            assert_eq!(parse_duration(text), Err(DurationError::Malformed), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_negative_duration_is_told_apart() {
+        assert_eq!(parse_duration("-1"), Err(DurationError::Negative));
+        assert_eq!(parse_duration("-1.5s"), Err(DurationError::Negative));
+    }
+
+    #[test]
+    fn a_year_is_the_longest() {
+        assert_eq!(parse_duration("8760h"), Ok(LONGEST));
+        for text in
+            ["8760.1h", "31536001", "18446744073709551615h", "18446744073709551616", "9".repeat(400).as_str()]
+        {
+            assert_eq!(parse_duration(text), Err(DurationError::TooLong), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whole_milliseconds_are_read_exactly(millis in 0u64..=31_536_000_000) {
+            prop_assert_eq!(parse_duration(&format!("{millis}ms")), Ok(Duration::from_millis(millis)));
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in ".*") {
+            let _ = parse_duration(&text);
+        }
+    }
+}
