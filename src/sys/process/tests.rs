@@ -2,7 +2,7 @@
 //! because tests are threads of one process.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 
@@ -165,7 +165,7 @@ fn twenty_five_programs_that_exit_at_once_are_never_taken_for_exec_failures() {
 
 #[test]
 fn a_program_dies_with_the_thread_that_started_it() {
-    let argv = ["sh".into(), "-c".into(), "kill -STOP $$".into()];
+    let argv = ["sleep".into(), "5".into()];
     #[expect(clippy::disallowed_methods, reason = "the death of a thread is what this is about")]
     let spawned = std::thread::spawn(move || {
         let spawned = given().start(&argv, &[]).unwrap();
@@ -354,14 +354,38 @@ proptest! {
 }
 
 #[test]
-fn the_same_descriptor_can_be_placed_twice_and_stdin_can_be_a_source() {
-    let file = tempfile::tempfile().unwrap();
-    std::io::Write::write_all(&mut &file, b"here").unwrap();
+fn stdin_can_be_placed_and_one_descriptor_can_be_placed_twice() {
+    let test = "sys::process::tests::stdin_can_be_placed_and_one_descriptor_can_be_placed_twice";
+    if run_apart(test, &Startup::plain()) == Apart::Done {
+        return;
+    }
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(b"here").unwrap();
     let (reader, writer) = unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
-    let argv = ["sh", "-c", "echo $(cat /proc/self/fd/4) $(cat /proc/self/fd/5) >&3"].map(OsString::from);
-    let spawned = given().start(&argv, &[writer.as_fd(), file.as_fd(), file.as_fd()]).unwrap();
+    unistd::dup2_stdin(&file).unwrap();
+    let stdin = std::io::stdin();
+    let script = "cat /proc/self/fd/0 >&3; echo $(cat /proc/self/fd/4) $(cat /proc/self/fd/5) >&3";
+    let argv = ["sh", "-c", script].map(OsString::from);
+    let spawned = given().start(&argv, &[writer.as_fd(), stdin.as_fd(), stdin.as_fd()]).unwrap();
     drop(writer);
     let mut told = String::new();
     File::from(reader).read_to_string(&mut told).unwrap();
     assert_eq!((told.as_str(), status(spawned.pid)), ("here here\n", 0));
+}
+
+#[test]
+fn stdin_is_inherited_on_request() {
+    let test = "sys::process::tests::stdin_is_inherited_on_request";
+    if run_apart(test, &Startup::plain()) == Apart::Done {
+        return;
+    }
+    let (reader, writer) = unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
+    unistd::dup2_stdin(&reader).unwrap();
+    unistd::write(&writer, b"words").unwrap();
+    drop(writer);
+    let argv = ["sh", "-c", "test $(cat) = words"].map(OsString::from);
+    let Given { environment, directory, startup } = given();
+    let image =
+        Image { argv: &argv, environment: &environment, directory, stdin: Stdin::Inherit, descriptors: &[] };
+    assert_eq!(status(spawn(&image, &startup).unwrap().pid), 0);
 }
