@@ -2,3 +2,14 @@
 //!
 //! Speaks in facts of the operating system: pids, wait statuses, bytes, errno. It knows no worker, slot or
 //! generation; `event_loop` translates.
+
+#[cfg(test)]
+mod apart;
+pub(crate) mod children;
+pub(crate) mod failure;
+pub(crate) mod notice_fd;
+pub(crate) mod process;
+pub(crate) mod program;
+pub(crate) mod signal_state;
+pub(crate) mod signals;
+pub(crate) mod startup;
