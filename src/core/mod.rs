@@ -21,7 +21,6 @@
 
 mod policy;
 
-
 use std::ops::{Add, Sub};
 use std::time::Duration;
 

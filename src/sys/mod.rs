@@ -2,3 +2,8 @@
 //!
 //! Speaks in facts of the operating system: pids, wait statuses, bytes, errno. It knows no worker, slot or
 //! generation; `event_loop` translates.
+
+mod bind_error;
+pub(crate) mod holder;
+pub(crate) mod listener;
+mod unix_listener;
