@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports)] // while the parts are being written
 
 mod core;
+mod log;
 mod sys;
 mod wire;
 

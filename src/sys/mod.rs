@@ -6,4 +6,5 @@
 mod bind_error;
 pub(crate) mod holder;
 pub(crate) mod listener;
+pub(crate) mod stderr;
 mod unix_listener;
