@@ -228,16 +228,21 @@ mod tests {
         for number in 0..10_000 {
             log.say(&numbered(number));
         }
-        let (kept, dropped) = (log.queue.len(), log.dropped);
+        let kept = log.queue.len();
         assert_eq!(kept * 64, QUEUE_LIMIT);
-        let first = read_some(&mut reader, (10_000 - kept - dropped as usize) * 64);
+        let in_pipe = 10_000 - kept - log.dropped as usize;
+        let first = read_some(&mut reader, in_pipe * 64 / 2);
+        log.say(&"in the gap, though there is room again");
+        let dropped = log.dropped;
+        let second = read_some(&mut reader, in_pipe * 64 / 2);
         log.flush();
-        let text = first + &read_some(&mut reader, kept * 64 / 2);
+        assert!(log.queue.is_empty() && log.fd().is_some(), "the count waits");
+        let text = first + &second + &read_some(&mut reader, kept * 64 / 2);
         log.say(&"after the gap");
         let text = text + &rest(log, reader);
 
         let lines: Vec<&str> = text.lines().collect();
-        let (gap, whole) = (lines.len() - 2, 10_000 - dropped as usize);
+        let (gap, whole) = (lines.len() - 2, in_pipe + kept);
         assert_eq!(gap, whole);
         for (number, line) in lines[..gap].iter().enumerate() {
             assert_eq!(*line, format!("srvwrap: {}", numbered(number as u32)));

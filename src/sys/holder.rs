@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 /// Those who hold a listening socket; at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Holders {
-    /// In the order of their pids.
+    /// In the order of /proc, which is that of their pids.
     Processes(Vec<Process>),
     /// The socket was seen, its holders not: they are another user's, or in another pid namespace. This is the
     /// user id that made the socket.
@@ -30,7 +30,7 @@ pub(crate) enum Holders {
 }
 
 /// A process and the name of what it runs.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Process {
     pub(crate) pid: u32,
     pub(crate) name: String,
@@ -163,13 +163,12 @@ fn processes_with(inodes: &BTreeSet<u64>) -> Option<Holders> {
         return None;
     }
     let mut budget = MAX_DESCRIPTORS;
-    let mut found: Vec<Process> = fs::read_dir("/proc")
+    let found: Vec<Process> = fs::read_dir("/proc")
         .ok()?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(|&pid| holds_one(pid, inodes, &mut budget))
         .map(|pid| Process { pid, name: name_of(pid) })
         .collect();
-    found.sort();
     (!found.is_empty()).then_some(Holders::Processes(found))
 }
 
@@ -242,6 +241,15 @@ mod tests {
     }
 
     #[test]
+    fn a_port_that_is_bound_for_both_families_is_found_by_an_address_of_v4() {
+        let Ok(listener) = TcpListener::bind("[::]:0") else {
+            return eprintln!("SKIPPED: this machine has no IPv6");
+        };
+        let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port()));
+        assert!(pids(port_holders(v4)).contains(&me()));
+    }
+
+    #[test]
     fn the_port_of_a_connection_has_no_holder_as_nobody_listens_on_it() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let connection = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -262,6 +270,12 @@ mod tests {
     fn a_path_that_was_bound_as_a_relative_one_is_recognised() {
         let row = b"0000000000000000: 00000002 00000000 00010000 0001 01   123 ./run/app.sock";
         assert_eq!(inode_of_path(row, Path::new("/srv/run/app.sock")), Some(123));
+        assert_eq!(inode_of_path(row, Path::new("/srv/app.sock")), None);
+    }
+
+    #[test]
+    fn a_connection_of_a_path_is_not_its_listener() {
+        let row = b"0000000000000000: 00000003 00000000 00000000 0001 03 12345 /srv/app.sock";
         assert_eq!(inode_of_path(row, Path::new("/srv/app.sock")), None);
     }
 

@@ -202,6 +202,15 @@ mod tests {
     }
 
     #[test]
+    fn a_write_leaves_the_signal_mask_as_it_was() {
+        let (_reader, writer) = pipe().unwrap();
+        let before = SigSet::thread_get_mask().unwrap();
+        Stderr::of(writer.as_fd()).unwrap().write(b"x").unwrap();
+        assert_eq!(SigSet::thread_get_mask().unwrap(), before);
+        assert!(!before.contains(Signal::SIGTTOU));
+    }
+
+    #[test]
     fn a_pipe_takes_a_whole_line_or_nothing_of_it() {
         let (mut reader, writer) = pipe().unwrap();
         let stderr = Stderr::of(writer.as_fd()).unwrap();
