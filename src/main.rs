@@ -4,6 +4,7 @@
 mod cli;
 mod config;
 mod core;
+mod log;
 mod sys;
 mod units;
 mod wire;

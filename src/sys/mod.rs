@@ -13,3 +13,8 @@ pub(crate) mod program;
 pub(crate) mod signal_state;
 pub(crate) mod signals;
 pub(crate) mod startup;
+mod bind_error;
+pub(crate) mod holder;
+pub(crate) mod listener;
+pub(crate) mod stderr;
+mod unix_listener;

@@ -1,0 +1,507 @@
+//! A listening socket that lives from start to end, whatever those that share it do to it.
+//!
+//! ```text
+//!    bind_port(8000)              [::]:8000 for both families; 0.0.0.0:8000 where there is no IPv6
+//!    bind_tcp(127.0.0.1:8000)     that address; one of IPv6 is for IPv6 alone
+//!    bind_unix(/run/app.sock)     a path: see unix_listener
+//! ```
+//!
+//! A listener is shared by all that hold it, and each of them can change it for all:
+//!
+//! | a holder calls | TCP | unix | undone by |
+//! |---|---|---|---|
+//! | `listen(2)` | another backlog | another backlog | `listen_again` |
+//! | `shutdown(2)` | does not listen, hangs up | refuses, hangs up | TCP `listen_again`, unix `bind_anew` |
+//! | `shutdown(SHUT_RD)` | does not listen, hangs up | refuses, **no** hang-up: ask `is_listening` | the same |
+//! | `O_NONBLOCK` | for all | for all | `set_nonblocking` |
+//!
+//! A hang-up is seen without being woken by connections: watch `fd()` with mio's PRIORITY interest only.
+//!
+//! What this file does not do: accept a connection, or know who the holders are.
+
+use std::fs;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, bind, getsockname,
+    setsockopt, socket, sockopt,
+};
+
+pub(crate) use super::bind_error::{BindCause, BindError};
+pub(crate) use super::unix_listener::DEFAULT_MODE;
+use super::unix_listener::{self, Place};
+
+/// Connections that may wait to be accepted. The kernel's own default limit (net.core.somaxconn) since Linux 5.4.
+pub(crate) const BACKLOG: u32 = 4096;
+
+/// A bound socket that listens. Dropping it closes it, and removes a unix socket's path if that is still its own.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    /// Stays open while `name` is dropped, see [`Drop`].
+    fd: OwnedFd,
+    name: Name,
+}
+
+#[derive(Debug)]
+enum Name {
+    Tcp { address: SocketAddr, typed: String },
+    Unix(Place),
+}
+
+impl Listener {
+    /// One socket for both families, or for IPv4 where this machine has no IPv6. Port 0 takes a free one.
+    pub(crate) fn bind_port(port: u16) -> Result<Listener, BindError> {
+        let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+        let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        let (wanted, bound) = match bind_socket(both, Families::Both) {
+            Err(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL) => (v4, bind_socket(v4, Families::Own)),
+            bound => (both, bound),
+        };
+        Listener::tcp(format!("port {port}"), wanted, bound)
+    }
+
+    /// That address and no other. Port 0 takes a free one.
+    pub(crate) fn bind_tcp(address: SocketAddr) -> Result<Listener, BindError> {
+        Listener::tcp(address.to_string(), address, bind_socket(address, Families::Own))
+    }
+
+    /// A unix socket with this mode, whatever the umask; see [`DEFAULT_MODE`].
+    pub(crate) fn bind_unix(path: &Path, mode: u32) -> Result<Listener, BindError> {
+        let (fd, place) = unix_listener::bind(path, mode)?;
+        Ok(Listener { fd, name: Name::Unix(place) })
+    }
+
+    fn tcp(typed: String, wanted: SocketAddr, bound: nix::Result<OwnedFd>) -> Result<Listener, BindError> {
+        let listening = bound.and_then(|fd| {
+            listen(&fd)?;
+            Ok((bound_address(&fd)?, fd))
+        });
+        let (address, fd) = listening.map_err(|errno| BindError::tcp(typed.clone(), wanted, errno))?;
+        Ok(Listener { fd, name: Name::Tcp { address, typed } })
+    }
+
+    /// Where a TCP listener is bound, with the port that it was given for port 0; `None` for a unix socket.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        match &self.name {
+            Name::Tcp { address, .. } => Some(*address),
+            Name::Unix(_) => None,
+        }
+    }
+
+    /// Where a unix listener is bound, as an absolute path; `None` for TCP.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match &self.name {
+            Name::Tcp { .. } => None,
+            Name::Unix(place) => Some(place.path()),
+        }
+    }
+
+    pub(crate) fn fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
+    /// Sets the backlog to [`BACKLOG`] again, and heals a TCP listener that somebody has shut down, on the same
+    /// port. A unix one that was shut down stays as it is, without an error: ask [`Listener::is_listening`].
+    pub(crate) fn listen_again(&self) -> Result<(), BindError> {
+        listen(&self.fd).map_err(|errno| match &self.name {
+            Name::Tcp { address, typed } => BindError::tcp(typed.clone(), *address, errno),
+            Name::Unix(place) => BindError::unix(place.path(), BindCause::Os(errno)),
+        })
+    }
+
+    /// A new socket in the place of one that `listen` cannot heal: at the same path and with the same mode. The
+    /// old one is closed here; who still holds it has a socket that nobody can reach. TCP needs no more than
+    /// [`Listener::listen_again`], and gets that. When this fails, all is as it was.
+    pub(crate) fn bind_anew(&mut self) -> Result<(), BindError> {
+        match &self.name {
+            Name::Tcp { .. } => self.listen_again(),
+            Name::Unix(place) => {
+                let fresh = Listener::bind_unix(place.path(), place.mode())?;
+                // The old one goes now, and leaves the path alone, which is the new one's.
+                *self = fresh;
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether connections get in. (SO_ACCEPTCONN is no answer: a unix socket that was shut down
+    /// still has it. The hang-up tells, or the half of one that wakes nobody.)
+    pub(crate) fn is_listening(&self) -> bool {
+        let mut watched = [PollFd::new(self.fd.as_fd(), PollFlags::from_bits_retain(libc::POLLRDHUP))];
+        poll(&mut watched, PollTimeout::ZERO).is_ok_and(|hung_up| hung_up == 0)
+    }
+
+    /// Whether accept returns at once when there is nothing to accept, for all who share the socket.
+    pub(crate) fn nonblocking(&self) -> bool {
+        self.status_flags().contains(OFlag::O_NONBLOCK)
+    }
+
+    /// For all who share the socket: one that sleeps in accept is not woken by it.
+    pub(crate) fn set_nonblocking(&self, nonblocking: bool) {
+        let mut flags = self.status_flags();
+        flags.set(OFlag::O_NONBLOCK, nonblocking);
+        fcntl(&self.fd, FcntlArg::F_SETFL(flags)).expect("the flags of an open socket can be set");
+    }
+
+    fn status_flags(&self) -> OFlag {
+        let flags = fcntl(&self.fd, FcntlArg::F_GETFL).expect("an open socket has flags");
+        OFlag::from_bits_retain(flags)
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Drop for Listener {
+    /// The path is compared and removed while the socket is still open: once it is closed, its inode number may
+    /// at once be that of a successor's socket.
+    fn drop(&mut self) {
+        if let Name::Unix(place) = &self.name {
+            place.remove();
+        }
+    }
+}
+
+/// The backlog that listeners really have, where net.core.somaxconn is lower than [`BACKLOG`]; for a warning.
+pub(crate) fn clamped_backlog() -> Option<u32> {
+    clamped_by(&fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?)
+}
+
+fn clamped_by(somaxconn: &str) -> Option<u32> {
+    somaxconn.trim().parse().ok().filter(|&limit| limit < BACKLOG)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Families {
+    Own,
+    Both,
+}
+
+fn bind_socket(address: SocketAddr, families: Families) -> nix::Result<OwnedFd> {
+    let bound = bind_once(address, families)?;
+    if address.port() != 0 {
+        return Ok(bound);
+    }
+    // A port that the kernel has chosen is lost at shutdown(2), and the next listen(2) gets another. One that was
+    // asked for is kept. So it is asked for, while the first socket, which does not listen, keeps it for us.
+    bind_once(bound_address(&bound)?, families)
+}
+
+fn bind_once(address: SocketAddr, families: Families) -> nix::Result<OwnedFd> {
+    let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    // A restart must not wait for connections of the time before, which linger in TIME_WAIT.
+    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    if address.is_ipv6() {
+        setsockopt(&fd, sockopt::Ipv6V6Only, &(families == Families::Own))?;
+    }
+    match address {
+        SocketAddr::V4(v4) => bind(fd.as_raw_fd(), &SockaddrIn::from(v4))?,
+        SocketAddr::V6(v6) => bind(fd.as_raw_fd(), &SockaddrIn6::from(v6))?,
+    }
+    Ok(fd)
+}
+
+fn bound_address(fd: &OwnedFd) -> nix::Result<SocketAddr> {
+    let address: SockaddrStorage = getsockname(fd.as_raw_fd())?;
+    let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::V4((*v4).into()));
+    let v6 = address.as_sockaddr_in6().map(|v6| SocketAddr::V6((*v6).into()));
+    Ok(v4.or(v6).expect("a socket of the internet families has an address of them"))
+}
+
+pub(super) fn listen(fd: &OwnedFd) -> nix::Result<()> {
+    // nix refuses what is above the C library's own idea of the greatest backlog, which musl has at 128.
+    // SAFETY: a system call on a descriptor that we own; no memory is involved.
+    let result = unsafe { libc::listen(fd.as_raw_fd(), BACKLOG as i32) };
+    Errno::result(result).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{self, Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    use mio::unix::SourceFd;
+    use mio::{Events, Interest, Poll, Token};
+    use tempfile::TempDir;
+
+    fn local() -> Listener {
+        Listener::bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap()
+    }
+
+    fn unix() -> (TempDir, Listener) {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = Listener::bind_unix(&directory.path().join("app.sock"), DEFAULT_MODE).unwrap();
+        (directory, listener)
+    }
+
+    fn port(listener: &Listener) -> u16 {
+        listener.local_address().unwrap().port()
+    }
+
+    /// What a worker does that shares the socket: it has its own descriptor of it.
+    fn shut_down_by_another_holder(listener: &Listener, how: std::net::Shutdown) {
+        let worker = TcpStream::from(listener.fd.try_clone().unwrap());
+        worker.shutdown(how).unwrap();
+    }
+
+    /// A word from a client of the listener to one who accepts it, so that both ends are known to work.
+    fn carries_a_word(listener: &Listener) -> io::Result<()> {
+        let fd = listener.fd.try_clone()?;
+        let mut word = [0; 4];
+        if let Some(address) = listener.local_address() {
+            let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, address.port()))?;
+            client.write_all(b"word")?;
+            TcpListener::from(fd).accept()?.0.read_exact(&mut word)?;
+        } else {
+            let mut client = UnixStream::connect(listener.path().unwrap())?;
+            client.write_all(b"word")?;
+            std::os::unix::net::UnixListener::from(fd).accept()?.0.read_exact(&mut word)?;
+        }
+        assert_eq!(&word, b"word");
+        Ok(())
+    }
+
+    /// The greatest backlog of a TCP listener, which the kernel tells in a field made for another number.
+    fn backlog(listener: &Listener) -> u32 {
+        // SAFETY: all zeroes are a valid tcp_info, and its size is given with it.
+        let answer = unsafe {
+            let mut facts: libc::tcp_info = std::mem::zeroed();
+            let mut size = size_of::<libc::tcp_info>() as libc::socklen_t;
+            let place = (&raw mut facts).cast();
+            assert_eq!(
+                libc::getsockopt(listener.fd(), libc::IPPROTO_TCP, libc::TCP_INFO, place, &raw mut size),
+                0
+            );
+            facts
+        };
+        answer.tcpi_sacked
+    }
+
+    fn full_backlog() -> u32 {
+        clamped_backlog().unwrap_or(BACKLOG)
+    }
+
+    #[test]
+    fn a_port_alone_takes_clients_of_both_families() {
+        let listener = Listener::bind_port(0).unwrap();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port(&listener))).unwrap();
+        match TcpListener::bind("[::1]:0") {
+            Ok(_) => drop(TcpStream::connect((Ipv6Addr::LOCALHOST, port(&listener))).unwrap()),
+            Err(_) => eprintln!("SKIPPED: this machine has no IPv6"),
+        }
+    }
+
+    /// Makes the system call answer `errno` where that argument has that value, in this thread and for its life.
+    fn refuse(call: libc::c_long, argument: u32, value: u32, errno: Errno) {
+        let offset = std::mem::offset_of!(libc::seccomp_data, args) as u32 + 8 * argument;
+        let low = if cfg!(target_endian = "big") { 4 } else { 0 };
+        let step = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+        let load = |k| step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, k);
+        let unless = |k, skip| step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, skip, k);
+        let answer = |k| step(libc::BPF_RET | libc::BPF_K, 0, 0, k);
+        let mut steps = [
+            load(0),
+            unless(call as u32, 3),
+            load(offset + low),
+            unless(value, 1),
+            answer(libc::SECCOMP_RET_ERRNO | errno as u32),
+            answer(libc::SECCOMP_RET_ALLOW),
+        ];
+        let filter = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
+        // SAFETY: the filter and its steps live through both calls, which copy them.
+        unsafe {
+            assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+            assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter), 0);
+        }
+    }
+
+    #[test]
+    fn where_the_kernel_has_no_v6_a_port_is_bound_on_v4() {
+        refuse(libc::SYS_socket, 0, libc::AF_INET6 as u32, Errno::EAFNOSUPPORT);
+        let listener = Listener::bind_port(0).unwrap();
+        assert_eq!(listener.local_address().unwrap().ip(), Ipv4Addr::UNSPECIFIED);
+        carries_a_word(&listener).unwrap();
+    }
+
+    #[test]
+    fn where_no_interface_has_v6_a_port_is_bound_on_v4() {
+        let size_of_v6_address = size_of::<libc::sockaddr_in6>() as u32;
+        refuse(libc::SYS_bind, 2, size_of_v6_address, Errno::EADDRNOTAVAIL);
+        let listener = Listener::bind_port(0).unwrap();
+        assert_eq!(listener.local_address().unwrap().ip(), Ipv4Addr::UNSPECIFIED);
+    }
+
+    #[test]
+    fn an_address_of_v6_leaves_the_port_of_v4_to_others() {
+        let Ok(v6) = Listener::bind_tcp("[::]:0".parse().unwrap()) else {
+            return eprintln!("SKIPPED: this machine has no IPv6");
+        };
+        assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port(&v6))).is_err());
+        Listener::bind_tcp(SocketAddr::from((Ipv4Addr::new(127, 77, 0, 1), port(&v6)))).unwrap();
+    }
+
+    #[test]
+    fn a_listener_starts_blocking_and_closed_on_exec_with_the_full_backlog() {
+        let listener = local();
+        assert!(!listener.nonblocking());
+        assert_eq!(fcntl(&listener, FcntlArg::F_GETFD).unwrap(), libc::FD_CLOEXEC);
+        assert_eq!(backlog(&listener), full_backlog());
+        assert!(listener.is_listening());
+    }
+
+    #[test]
+    fn a_flag_that_another_holder_has_set_is_seen_and_put_back() {
+        let listener = local();
+        let worker = TcpListener::from(listener.fd.try_clone().unwrap());
+        worker.set_nonblocking(true).unwrap();
+        assert!(listener.nonblocking());
+        listener.set_nonblocking(false);
+        assert!(!listener.nonblocking());
+        carries_a_word(&listener).unwrap();
+    }
+
+    #[test]
+    fn a_port_that_is_taken_names_its_holder_though_its_maker_is_gone() {
+        let made_here = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = made_here.local_addr().unwrap();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a process that holds the port and knows nothing of it"
+        )]
+        let mut heir =
+            std::process::Command::new("sleep").arg("600").stdin(OwnedFd::from(made_here)).spawn().unwrap();
+        let error = Listener::bind_tcp(address).unwrap_err().to_string();
+        heir.kill().unwrap();
+        heir.wait().unwrap();
+        let (start, holders) = error.split_once(" is held by ").unwrap();
+        assert_eq!(start, format!("cannot bind {address}: Address already in use (port {}", address.port()));
+        assert!(holders.contains(&format!("pid {}, ", heir.id())), "{holders}");
+    }
+
+    #[test]
+    fn a_port_alone_is_refused_where_one_family_is_taken() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let error = Listener::bind_port(port).unwrap_err();
+        assert!(matches!(&error.cause, BindCause::PortTaken { holders: Some(_), .. }), "{error}");
+        assert!(error.to_string().starts_with(&format!("cannot bind port {port}: ")), "{error}");
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_an_error_of_that_name() {
+        let error = Listener::bind_tcp("192.0.2.1:0".parse().unwrap()).unwrap_err();
+        assert_eq!(error.cause, BindCause::NotOurAddress("192.0.2.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_listener_that_fails_late_leaves_nothing_of_those_before_it() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (directory, first) = unix();
+        let second = Listener::bind_tcp(taken.local_addr().unwrap());
+        drop((first, second.unwrap_err()));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_backlog_that_another_holder_has_changed_is_put_back() {
+        let listener = local();
+        // SAFETY: a system call on an open descriptor; no memory is involved.
+        assert_eq!(unsafe { libc::listen(listener.fd(), 5) }, 0);
+        assert_eq!(backlog(&listener), 5);
+        listener.listen_again().unwrap();
+        assert_eq!(backlog(&listener), full_backlog());
+    }
+
+    struct Watch {
+        poll: Poll,
+        events: Events,
+    }
+
+    impl Watch {
+        fn on(listener: &Listener) -> Watch {
+            let poll = Poll::new().unwrap();
+            poll.registry().register(&mut SourceFd(&listener.fd()), Token(0), Interest::PRIORITY).unwrap();
+            Watch { poll, events: Events::with_capacity(8) }
+        }
+
+        fn wakes_within(&mut self, limit_ms: u64) -> bool {
+            self.poll.poll(&mut self.events, Some(Duration::from_millis(limit_ms))).unwrap();
+            !self.events.is_empty()
+        }
+    }
+
+    #[test]
+    fn a_connection_wakes_nobody_and_a_shutdown_of_tcp_does_and_is_healed_on_the_same_port() {
+        for listener in [local(), Listener::bind_port(0).unwrap()] {
+            let mut watch = Watch::on(&listener);
+            carries_a_word(&listener).unwrap();
+            let waiting = TcpStream::connect((Ipv4Addr::LOCALHOST, port(&listener))).unwrap();
+            assert!(!watch.wakes_within(0));
+
+            for _ in 0..2 {
+                shut_down_by_another_holder(&listener, std::net::Shutdown::Both);
+                assert!(watch.wakes_within(10_000));
+                assert!(!listener.is_listening());
+
+                listener.listen_again().unwrap();
+                assert!(listener.is_listening());
+                assert_eq!(bound_address(&listener.fd).unwrap().port(), port(&listener));
+                assert_eq!(backlog(&listener), full_backlog());
+                carries_a_word(&listener).unwrap();
+                assert!(!watch.wakes_within(0));
+            }
+            drop(waiting);
+        }
+    }
+
+    #[test]
+    fn a_shutdown_of_unix_wakes_and_is_healed_by_binding_anew_only() {
+        let (_directory, mut listener) = unix();
+        let mut watch = Watch::on(&listener);
+        carries_a_word(&listener).unwrap();
+        assert!(!watch.wakes_within(0));
+
+        shut_down_by_another_holder(&listener, std::net::Shutdown::Both);
+        assert!(watch.wakes_within(10_000));
+        listener.listen_again().unwrap();
+        assert!(!listener.is_listening());
+        assert!(carries_a_word(&listener).is_err());
+
+        listener.bind_anew().unwrap();
+        assert!(listener.is_listening());
+        carries_a_word(&listener).unwrap();
+    }
+
+    #[test]
+    fn half_a_shutdown_is_seen_when_asked_for() {
+        let ((_one, unix), (_other, harmless), tcp) = (unix(), unix(), local());
+        for listener in [&unix, &tcp] {
+            shut_down_by_another_holder(listener, std::net::Shutdown::Read);
+            assert!(!listener.is_listening());
+            assert!(carries_a_word(listener).is_err());
+        }
+        shut_down_by_another_holder(&harmless, std::net::Shutdown::Write);
+        assert!(harmless.is_listening());
+        carries_a_word(&harmless).unwrap();
+    }
+
+    #[test]
+    fn a_lower_limit_of_the_system_is_known_and_a_higher_one_does_not_matter() {
+        assert_eq!(clamped_by("128\n"), Some(128));
+        assert_eq!(clamped_by("4096\n"), None);
+        assert_eq!(clamped_by("65535\n"), None);
+        assert_eq!(clamped_by(""), None);
+    }
+}
