@@ -173,13 +173,14 @@ mod tests {
         assert_eq!((parent_in(b"7 (sh"), parent_in(b"7 (sh) S"), parent_in(b"")), (None, None, None));
     }
 
-    /// A child that does `action` in a group of its own.
+    /// A child that does `action` in a group of its own, and does not outlive a failed test.
     fn child(action: fn()) -> Pid {
         // SAFETY: the actions below are single system calls.
         let number = unsafe { libc::fork() };
         if number == 0 {
             // SAFETY: numbers only, and then the process ends.
             unsafe {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
                 libc::setpgid(0, 0);
                 action();
                 libc::_exit(99)

@@ -39,10 +39,12 @@ pub(crate) enum Stage {
     Directory,
     Limits,
     DeathSignal,
+    /// Looking for a program without a slash in PATH.
+    Search,
     Execution,
 }
 
-const STAGES: [Stage; 10] = [
+const STAGES: [Stage; 11] = [
     Stage::Preparation,
     Stage::Pipe,
     Stage::Fork,
@@ -52,6 +54,7 @@ const STAGES: [Stage; 10] = [
     Stage::Directory,
     Stage::Limits,
     Stage::DeathSignal,
+    Stage::Search,
     Stage::Execution,
 ];
 
@@ -64,6 +67,8 @@ pub(crate) enum Reason {
     IsDirectory,
     /// The program exists, but not what its `#!` line or ELF header names, where that could be made out.
     InterpreterMissing(Option<OsString>),
+    /// A program without a slash is not in PATH, but in the worker's directory, where nobody looks.
+    OnlyInDirectory,
 }
 
 /// One program that was not started.
@@ -93,15 +98,20 @@ impl Failure {
     /// Nothing where the program is not to blame: another stage, or want of memory, processes or descriptors, which
     /// may be over at the next try.
     pub(crate) fn program_fault(&self) -> Option<ProgramFault> {
+        if self.stage == Stage::Search {
+            return Some(ProgramFault::NotFound);
+        }
         if self.stage != Stage::Execution {
             return None;
         }
         match self.reason {
             Reason::Errno(Errno::ENOENT) => Some(ProgramFault::NotFound),
             Reason::Errno(Errno::ENOMEM | Errno::EAGAIN | Errno::EMFILE | Errno::ENFILE | Errno::EIO) => None,
-            Reason::Errno(_) | Reason::NulByte | Reason::IsDirectory | Reason::InterpreterMissing(_) => {
-                Some(ProgramFault::NotExecutable)
-            }
+            Reason::Errno(_)
+            | Reason::NulByte
+            | Reason::IsDirectory
+            | Reason::InterpreterMissing(_)
+            | Reason::OnlyInDirectory => Some(ProgramFault::NotExecutable),
         }
     }
 }
@@ -119,12 +129,11 @@ impl fmt::Display for Failure {
             Stage::Directory => write!(f, "cannot change directory to {object}")?,
             Stage::Limits => write!(f, "cannot restore the limit of open files")?,
             Stage::DeathSignal => write!(f, "cannot set the death signal")?,
-            Stage::Execution if self.searched_in_vain() => {
-                return write!(f, "cannot find program {object} in PATH");
-            }
+            Stage::Search => write!(f, "cannot find program {object} in PATH")?,
             Stage::Execution => write!(f, "cannot execute {object}")?,
         }
         match &self.reason {
+            Reason::Errno(_) if self.stage == Stage::Search => Ok(()),
             Reason::Errno(errno) => write!(f, ": {}", words(*errno)),
             Reason::NulByte => write!(f, ": it holds a NUL byte"),
             Reason::IsDirectory => write!(f, ": it is a directory"),
@@ -132,6 +141,7 @@ impl fmt::Display for Failure {
                 write!(f, ": its interpreter {} is missing", Path::new(name).display())
             }
             Reason::InterpreterMissing(None) => write!(f, ": its interpreter is missing"),
+            Reason::OnlyInDirectory => write!(f, ", but ./{object} exists"),
         }
     }
 }
@@ -141,12 +151,6 @@ fn words(errno: Errno) -> String {
     let mut words = io::Error::from(errno).to_string();
     words.truncate(words.find(" (os error").unwrap_or(words.len()));
     words
-}
-
-impl Failure {
-    fn searched_in_vain(&self) -> bool {
-        self.reason == Reason::Errno(Errno::ENOENT) && !self.object.as_bytes().contains(&b'/')
-    }
 }
 
 /// What has become of a program since the fork.
@@ -181,6 +185,7 @@ fn decode(message: &[u8]) -> Failure {
     let reason = match detail {
         DIRECTORY => Reason::IsDirectory,
         INTERPRETER_MISSING => Reason::InterpreterMissing(program::interpreter_in(head)),
+        ONLY_IN_DIRECTORY => Reason::OnlyInDirectory,
         _ => Reason::Errno(Errno::from_raw(i32::from_ne_bytes([a, b, c, d]))),
     };
     Failure { stage, reason, object: OsStr::from_bytes(path).to_owned() }
@@ -194,6 +199,7 @@ const LONGEST_HEAD: usize = 1024;
 // The details of a message. 0: there is none.
 const DIRECTORY: u8 = 1;
 const INTERPRETER_MISSING: u8 = 2;
+const ONLY_IN_DIRECTORY: u8 = 3;
 
 /// A failure as the child has it: no memory of its own.
 #[derive(Clone, Copy, Debug)]
@@ -224,7 +230,7 @@ impl Fault<'_> {
     /// Says more than exec's errno does about the file, which only this process sees as the kernel did: the parent is
     /// in another directory.
     fn look_closer(&self, head: &mut [u8; LONGEST_HEAD]) -> (u8, usize) {
-        if self.stage != Stage::Execution {
+        if !matches!(self.stage, Stage::Search | Stage::Execution) {
             return (0, 0);
         }
         // SAFETY: the path is a C string, all zeros is a valid `stat`, and a read gets the buffer's own length. A
@@ -234,9 +240,10 @@ impl Fault<'_> {
             if libc::stat(self.path.as_ptr(), &raw mut stat) != 0 {
                 return (0, 0);
             }
-            match (stat.st_mode & libc::S_IFMT, self.errno) {
-                (libc::S_IFDIR, _) => (DIRECTORY, 0),
-                (libc::S_IFREG, libc::ENOENT) => {
+            match (self.stage, stat.st_mode & libc::S_IFMT, self.errno) {
+                (Stage::Search, libc::S_IFREG, _) => (ONLY_IN_DIRECTORY, 0),
+                (Stage::Execution, libc::S_IFDIR, _) => (DIRECTORY, 0),
+                (Stage::Execution, libc::S_IFREG, libc::ENOENT) => {
                     let file =
                         libc::open(self.path.as_ptr(), libc::O_RDONLY | libc::O_NONBLOCK | libc::O_CLOEXEC);
                     let length = libc::read(file, head.as_mut_ptr().cast(), head.len());
@@ -257,6 +264,10 @@ mod tests {
         Failure { stage: Stage::Execution, reason, object: object.into() }
     }
 
+    fn search(reason: Reason) -> Failure {
+        Failure { stage: Stage::Search, ..execution(reason, "nope") }
+    }
+
     #[test]
     fn a_failure_names_its_object_and_says_the_reason_last() {
         let directory =
@@ -271,7 +282,8 @@ mod tests {
                 execution(Reason::Errno(Errno::ENOENT), "./app"),
                 "cannot execute ./app: No such file or directory",
             ),
-            (execution(Reason::Errno(Errno::ENOENT), "nope"), "cannot find program nope in PATH"),
+            (search(Reason::Errno(Errno::ENOENT)), "cannot find program nope in PATH"),
+            (search(Reason::OnlyInDirectory), "cannot find program nope in PATH, but ./nope exists"),
             (execution(Reason::IsDirectory, "/srv"), "cannot execute /srv: it is a directory"),
             (
                 execution(Reason::InterpreterMissing(Some("/nope".into())), "./x"),
@@ -290,6 +302,7 @@ mod tests {
         assert_eq!(fault(Errno::EAGAIN), None);
         let missing = execution(Reason::InterpreterMissing(None), "./app").program_fault();
         assert_eq!(missing, Some(ProgramFault::NotExecutable));
+        assert_eq!(search(Reason::OnlyInDirectory).program_fault(), Some(ProgramFault::NotFound));
         assert_eq!(Failure::errno(Stage::Fork, Errno::ENOENT).program_fault(), None);
     }
 

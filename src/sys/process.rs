@@ -235,7 +235,7 @@ impl<'a> Child<'a> {
     /// interpret it".
     fn execute(&self) -> Fault<'a> {
         let (mut denied, mut uninterpreted) = (None, None);
-        let mut last = Fault { stage: Stage::Execution, errno: libc::ENOENT, path: &self.strings.program };
+        let mut missing = Fault { stage: Stage::Search, errno: libc::ENOENT, path: &self.strings.program };
         for path in self.strings.candidates.iter().map(CString::as_c_str) {
             // SAFETY: a C string, and two lists of C strings with a null pointer at their end.
             unsafe { libc::execve(path.as_ptr(), self.argv.as_ptr(), self.environment.as_ptr()) };
@@ -243,20 +243,19 @@ impl<'a> Child<'a> {
             match fault.errno {
                 libc::EACCES => denied = denied.or(Some(fault)),
                 libc::ENOENT if exists(path) => uninterpreted = uninterpreted.or(Some(fault)),
-                // ESTALE, ENODEV, ETIMEDOUT: a PATH entry on a network that is away.
+                // That one PATH entry is not a directory, or is on a network that is away (ESTALE and the rest), says
+                // nothing about the program. Of a program that was named by its path it says all.
                 libc::ENOENT | libc::ENOTDIR | libc::ESTALE | libc::ENODEV | libc::ETIMEDOUT => {
-                    last = if self.was_searched() { last } else { fault };
+                    missing = if self.is_path() { fault } else { missing };
                 }
                 _ => return fault,
             }
         }
-        denied.or(uninterpreted).unwrap_or(last)
+        denied.or(uninterpreted).unwrap_or(missing)
     }
 
-    /// Whether the program was looked for in PATH. Then that one entry is not a directory, or another away, says
-    /// nothing: it was not found.
-    fn was_searched(&self) -> bool {
-        !self.strings.program.to_bytes().contains(&b'/')
+    fn is_path(&self) -> bool {
+        self.strings.program.to_bytes().contains(&b'/')
     }
 }
 

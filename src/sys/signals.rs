@@ -199,7 +199,8 @@ mod tests {
         if run_apart(test, &blocked) == Apart::Done {
             return;
         }
-        raise(libc::SIGTERM);
+        // SAFETY: takes two numbers. All threads block the signal, so that it waits for the one that lets it in.
+        assert_eq!(unsafe { libc::kill(libc::getpid(), libc::SIGTERM) }, 0);
         (0..3).for_each(|_| raise(40));
         // SAFETY: the child calls nothing but _exit.
         if unsafe { libc::fork() } == 0 {
@@ -245,8 +246,8 @@ mod tests {
         if run_apart(test, &Startup::plain()) == Apart::Done {
             return;
         }
-        let signals = Signals::install(&Startup::plain()).unwrap();
         let terminal = background_terminal();
+        let signals = Signals::install(&Startup::plain()).unwrap();
         let written = write_with_ttou_blocked(terminal.as_fd(), b"hello\n").unwrap();
         assert_eq!((written, signals.drain()), (6, vec![]));
         // The same terminal does stop a writer that does not block it: else the above shows nothing.
@@ -287,10 +288,9 @@ mod tests {
             let other = libc::fork();
             if other == 0 {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                loop {
-                    libc::pause();
-                }
+                libc::raise(libc::SIGSTOP);
             }
+            assert_eq!(libc::waitpid(other, std::ptr::null_mut(), libc::WUNTRACED), other);
             libc::setpgid(other, other);
             assert_eq!(libc::tcsetpgrp(terminal, other), 0);
             OwnedFd::from_raw_fd(terminal)

@@ -204,7 +204,11 @@ fn unusable_programs() -> tempfile::TempDir {
     place("garbage", "not a program\n", 0o755);
     place("orphan", "#!/no/such/interpreter -x\n", 0o755);
     place("good", "#!/bin/sh\nexit 5\n", 0o755);
+    place("refused", "#!/bin/sh\n", 0o644);
     fs::create_dir(directory.path().join("directory")).unwrap();
+    place("directory/plain", "#!/bin/sh\nexit 5\n", 0o755);
+    place("directory/orphan", "#!/bin/sh\nexit 5\n", 0o755);
+    place("directory/refused", "#!/no/such/interpreter\n", 0o755);
     std::os::unix::fs::symlink("loop", directory.path().join("loop")).unwrap();
     std::os::unix::fs::symlink("nowhere", directory.path().join("dangling")).unwrap();
     directory
@@ -242,17 +246,26 @@ fn every_way_of_not_being_executable_is_told_by_its_name() {
     // What is wrong with one PATH entry is not the end of the search, but is remembered, in execvp's order.
     for (path, program, words) in [
         ("/nowhere:plain:", "nope", "cannot find program nope in PATH"),
+        ("/nowhere:plain", "good", "cannot find program good in PATH, but ./good exists"),
         ("/nowhere:plain:", "plain", "cannot execute plain: Permission denied"),
         (":/usr/bin", "orphan", "cannot execute orphan: its interpreter /no/such/interpreter is missing"),
-        (":/usr/bin", "garbage", "cannot execute garbage: Exec format error"),
+        (":directory", "garbage", "cannot execute garbage: Exec format error"),
+        (":directory", "refused", "cannot execute refused: Permission denied"),
+        ("directory:", "refused", "cannot execute refused: Permission denied"),
     ] {
         let environment = vec![("PATH".into(), path.into())];
         assert_eq!(Given { environment, ..given }.failure_of(program).to_string(), words);
     }
-    for path in [":/bin", "/nowhere:", "plain:"] {
+    for (path, program) in [
+        (":/bin", "good"),
+        ("/nowhere:", "good"),
+        ("plain:", "good"),
+        (":directory", "plain"),
+        (":directory", "orphan"),
+    ] {
         let environment = vec![("PATH".into(), path.into())];
-        let spawned = Given { environment, ..given }.start(&["good".into()], &[]).unwrap();
-        assert_eq!(libc::WEXITSTATUS(status(spawned.pid)), 5);
+        let spawned = Given { environment, ..given }.start(&[program.into()], &[]).unwrap();
+        assert_eq!(libc::WEXITSTATUS(status(spawned.pid)), 5, "{program} in {path}");
     }
 }
 
@@ -271,8 +284,14 @@ fn too_long_an_argument_and_a_missing_directory_name_the_stage() {
 #[test]
 fn without_path_the_default_is_searched() {
     let given = Given { environment: Vec::new(), ..given() };
+    let mask = signal_state::change_mask(Change::Block, SignalSet::EMPTY);
     let spawned = given.start(&["true".into()], &[]).unwrap();
     assert_eq!((settled(&spawned), status(spawned.pid)), (ExecResult::Executed, 0));
+    assert_eq!(
+        signal_state::change_mask(Change::Block, SignalSet::EMPTY),
+        mask,
+        "a spawn leaves the mask alone"
+    );
 }
 
 /// Where the pattern of descriptors is laid out; their originals wait from `ORIGINALS` on.
