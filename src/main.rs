@@ -4,43 +4,88 @@
 mod cli;
 mod config;
 mod core;
+mod environment;
+mod event_loop;
 mod log;
 mod sys;
 mod units;
 mod wire;
 
+use std::env;
 use std::ffi::OsString;
+use std::fmt::Display;
+use std::fs;
 use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use cli::{Command, UsageError};
+use cli::{Command, Typed};
 use config::{Config, Surroundings};
+use core::Spec;
+use event_loop::{EventLoop, Start};
+use sys::startup::Startup;
+
+/// Wrong usage.
+const USAGE: u8 = 2;
+/// It failed, whatever the reason.
+const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
-    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let startup = Startup::take();
+    let args: Vec<OsString> = env::args_os().skip(1).collect();
     let written = match cli::parse(&args) {
         Ok(Command::Help(text)) => io::stdout().write_all(text.as_bytes()),
         Ok(Command::Version) => writeln!(io::stdout(), "srvwrap {}", env!("CARGO_PKG_VERSION")),
-        Ok(Command::Run(typed)) => match Config::from_typed(*typed, &surroundings()) {
-            Ok(_config) => Ok(()),
-            Err(error) => return refuse(&error),
-        },
-        Err(error) => return refuse(&error),
+        Ok(Command::Run(typed)) => return run(*typed, startup),
+        Err(error) => return refuse(&error, USAGE),
     };
-    if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
 }
 
-fn refuse(error: &UsageError) -> ExitCode {
+fn run(typed: Typed, startup: Startup) -> ExitCode {
+    let directory = match working_directory() {
+        Ok(directory) => directory,
+        Err(error) => return refuse(&format_args!("cannot tell the current directory: {error}"), FAILED),
+    };
+    let config = match Config::from_typed(typed, &surroundings(directory.clone())) {
+        Ok(config) => config,
+        Err(error) => return refuse(&error, USAGE),
+    };
+    let environment = environment::inherited(env::vars_os());
+    let spec = Spec { argv: config.argv.clone(), environment, directory };
+    match EventLoop::new(Start { startup, config, spec }) {
+        Ok(event_loop) => {
+            // Paths are absolute from here on, and srvwrap keeps nobody from unmounting.
+            let _ = env::set_current_dir("/");
+            ExitCode::from(event_loop.run())
+        }
+        Err(error) => refuse(&error, FAILED),
+    }
+}
+
+fn refuse(error: &dyn Display, code: u8) -> ExitCode {
     // Where nobody can be told, the exit code has to do.
     let _ = writeln!(io::stderr(), "srvwrap: {error}");
-    ExitCode::from(2)
+    ExitCode::from(code)
 }
 
-fn surroundings() -> Surroundings {
+/// As the caller's shell names it, where that is the current directory: a symlink in it, which may be moved to
+/// another release, is then followed anew at every spawn.
+fn working_directory() -> io::Result<PathBuf> {
+    let current = env::current_dir()?;
+    let identity = |path: &PathBuf| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+    let named = env::var_os("PWD").map(PathBuf::from).filter(|path| path.is_absolute());
+    Ok(named
+        .filter(|path| identity(path).is_some() && identity(path) == identity(&current))
+        .unwrap_or(current))
+}
+
+fn surroundings(directory: PathBuf) -> Surroundings {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     Surroundings {
-        web_concurrency: std::env::var_os("WEB_CONCURRENCY"),
-        directory: std::env::current_dir().unwrap_or_default(),
+        web_concurrency: env::var_os("WEB_CONCURRENCY"),
+        directory,
         stdin_is_terminal: io::stdin().is_terminal(),
         processors: u32::try_from(processors).unwrap_or(u32::MAX),
     }

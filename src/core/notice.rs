@@ -12,16 +12,57 @@ use super::{Asker, Ending, Mended};
 /// One fact that an operator is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Notice {
-    Worker { who: Who, news: WorkerNews },
-    BootFailed { who: Who, fault: Fault, spoke: bool, listeners: Vec<String> },
-    Booted { count: u32, after: Duration },
-    Deploy { generation: u32, news: DeployNews },
-    Refused { asker: Asker, why: Refusal },
+    Listening {
+        name: Option<String>,
+        address: String,
+    },
+    BacklogClamped {
+        limit: u32,
+        wanted: u32,
+    },
+    /// This program does not pass descriptors on to the server that it starts.
+    PassesNothingOn {
+        program: String,
+    },
+    Worker {
+        who: Who,
+        news: WorkerNews,
+    },
+    BootFailed {
+        who: Who,
+        fault: Fault,
+        spoke: bool,
+        listeners: Vec<String>,
+    },
+    Booted {
+        count: u32,
+        after: Duration,
+    },
+    Deploy {
+        generation: u32,
+        news: DeployNews,
+    },
+    Refused {
+        asker: Asker,
+        why: Refusal,
+    },
     Scale(ScaleNews),
-    ListenerShut { address: String, suspects: Vec<Who>, outcome: Mended },
-    Stopping { asker: Asker, workers: usize },
-    Killing { asker: Asker, workers: usize },
-    Stopped { killed: u32 },
+    ListenerShut {
+        address: String,
+        suspects: Vec<Who>,
+        outcome: Mended,
+    },
+    Stopping {
+        asker: Asker,
+        workers: usize,
+    },
+    Killing {
+        asker: Asker,
+        workers: usize,
+    },
+    Stopped {
+        killed: u32,
+    },
 }
 
 /// A worker as the operator knows it.
@@ -148,6 +189,17 @@ pub(crate) enum ScaleNews {
 impl Display for Notice {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
+            Notice::Listening { name: Some(name), address } => write!(f, "listening on {address} ({name})"),
+            Notice::Listening { name: None, address } => write!(f, "listening on {address}"),
+            Notice::BacklogClamped { limit, wanted } => write!(
+                f,
+                "the kernel limits the backlog to {limit} of {wanted} connections (net.core.somaxconn)"
+            ),
+            Notice::PassesNothingOn { program } => write!(
+                f,
+                "{program} passes no descriptors on to the program that it starts: give that program itself, as in \
+                 srvwrap node server.js"
+            ),
             Notice::Worker { who, news } => write!(f, "{who} {news}"),
             Notice::BootFailed { who, fault, spoke, listeners } => {
                 boot_failed(f, *who, fault, *spoke, listeners)

@@ -5,16 +5,16 @@
 
 #[cfg(test)]
 mod apart;
+mod bind_error;
 pub(crate) mod children;
 pub(crate) mod failure;
+pub(crate) mod holder;
+pub(crate) mod listener;
 pub(crate) mod notice_fd;
 pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod signal_state;
 pub(crate) mod signals;
 pub(crate) mod startup;
-mod bind_error;
-pub(crate) mod holder;
-pub(crate) mod listener;
 pub(crate) mod stderr;
 mod unix_listener;

@@ -201,7 +201,8 @@ fn check_notice(world: &mut World, notice: &Notice) {
         Notice::Worker { news: WorkerNews::Impossible, .. } => panic!("the world broke its promise"),
         Notice::Worker { .. } | Notice::BootFailed { .. } | Notice::Refused { .. } => {}
         Notice::ListenerShut { .. } | Notice::Stopping { .. } | Notice::Killing { .. } => {}
-        Notice::Stopped { .. } => {}
+        Notice::Stopped { .. } | Notice::Listening { .. } => {}
+        Notice::BacklogClamped { .. } | Notice::PassesNothingOn { .. } => {}
     }
 }
 

@@ -1,0 +1,238 @@
+//! THE LOOP: wait, translate, decide, perform. The only clock in the program.
+//!
+//! ```text
+//!   poll ──> what is ready ──> sys: bytes, deaths, signals ──> core::Event ──> Supervisor
+//!    ^                                                                             │
+//!    └──────────── sys: spawn, signal, listen … <── perform <── core::Effect <─────┘
+//! ```
+//!
+//! `sys` and `core` never see each other: this is the only translator between descriptors, process numbers and errno on
+//! one side, and workers, slots and generations on the other. Readiness is a hint: what is ready is read until there is
+//! no more, but each worker only so much at a time, so that none starves the rest.
+//!
+//! `workers.rs` has the processes and what they say, `perform.rs` carries out effects, `listeners.rs` looks after the
+//! sockets. None of them decides.
+
+mod listeners;
+mod perform;
+mod workers;
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::config::Config;
+use crate::core::{Asker, Effect, Event, Policy, Request, Scale, Spec, Supervisor, Time, WorkerId};
+use crate::log::Log;
+use crate::sys::signals::{Arrived, Origin, Signals};
+use crate::sys::startup::Startup;
+
+use listeners::Listeners;
+use workers::Workers;
+
+/// Tokens are never used twice, so that a late event finds nobody: the two fixed ones, those of listeners from
+/// [`FIRST_LISTENER`], and two for each worker, whose ids are not used twice either.
+const SIGNALS: Token = Token(0);
+const STDERR: Token = Token(1);
+const FIRST_LISTENER: usize = 2;
+const FIRST_WORKER: usize = 1 << 20;
+
+/// Deaths that are handled before anything else gets its turn.
+const DEATHS_AT_ONCE: usize = 256;
+
+/// Everything that srvwrap has while it runs.
+pub(crate) struct EventLoop {
+    poll: Poll,
+    origin: Instant,
+    startup: Startup,
+    signals: Signals,
+    supervisor: Supervisor,
+    listeners: Listeners,
+    workers: Workers,
+    log: Log,
+    /// More children may be dead than were handled.
+    deaths_left: bool,
+    /// The exit code, once there is one.
+    ended: Option<u8>,
+}
+
+/// What a program is run with, beside what `config` says.
+pub(crate) struct Start {
+    pub(crate) startup: Startup,
+    pub(crate) config: Config,
+    pub(crate) spec: Spec,
+}
+
+impl EventLoop {
+    /// Binds every address and starts to boot. An error is a sentence, and nothing is left behind.
+    pub(crate) fn new(start: Start) -> Result<EventLoop, String> {
+        let Start { startup, config, spec } = start;
+        let poll = Poll::new().map_err(|error| format!("cannot make an epoll instance: {error}"))?;
+        let mut log = Log::new();
+        let listeners = Listeners::bind(&config.listeners, &poll, &mut log)?;
+        let signals =
+            Signals::install(&startup).map_err(|error| format!("cannot handle signals: {error}"))?;
+        watch(&poll, &signals.fd(), SIGNALS, Interest::READABLE)
+            .map_err(|error| format!("cannot watch signals: {error}"))?;
+        #[expect(clippy::disallowed_methods, reason = "this is the only clock")]
+        let origin = Instant::now();
+        let supervisor = Supervisor::new(
+            config.policy.clone(),
+            listeners.addresses(),
+            spec,
+            config.count,
+            seed(),
+            Time::default(),
+        );
+        let workers = Workers::new(&config);
+        let (deaths_left, ended) = (false, None);
+        Ok(EventLoop {
+            poll,
+            origin,
+            startup,
+            signals,
+            supervisor,
+            listeners,
+            workers,
+            log,
+            deaths_left,
+            ended,
+        })
+    }
+
+    /// Runs until the end, and returns the exit code.
+    pub(crate) fn run(mut self) -> u8 {
+        let mut events = Events::with_capacity(256);
+        self.perform();
+        let code = loop {
+            if let Some(code) = self.ended {
+                break code;
+            }
+            self.watch_stderr();
+            self.wait(&mut events);
+            for event in &events {
+                self.ready(event.token());
+            }
+            self.handle_deaths();
+            self.listen_to_paused();
+            self.handle_timeout();
+        };
+        self.log.finish();
+        code
+    }
+
+    fn now(&self) -> Time {
+        #[expect(clippy::disallowed_methods, reason = "this is the only clock")]
+        let now = Instant::now();
+        Time(now - self.origin)
+    }
+
+    fn wait(&mut self, events: &mut Events) {
+        let deadline = [self.supervisor.poll_timeout(), self.workers.next_turn()].into_iter().flatten().min();
+        let timeout =
+            if self.deaths_left { Some(Duration::ZERO) } else { deadline.map(|at| at - self.now()) };
+        match self.poll.poll(events, timeout) {
+            Ok(()) => {}
+            // A signal came: its byte is in the pipe, and the next round finds it.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
+            Err(error) => panic!("an epoll instance that was made can be waited on: {error}"),
+        }
+    }
+
+    /// Something is ready. What it belonged to may be gone.
+    fn ready(&mut self, token: Token) {
+        match token {
+            SIGNALS => self.handle_signals(),
+            STDERR => self.log.flush(),
+            Token(number @ FIRST_LISTENER..FIRST_WORKER) => self.look_after_listener(number - FIRST_LISTENER),
+            Token(number) => {
+                let worker = WorkerId((number - FIRST_WORKER) as u64 / 2);
+                if number % 2 == 0 {
+                    self.hear(worker, workers::TURN_BYTES);
+                } else {
+                    self.see_execution(worker);
+                }
+            }
+        }
+    }
+
+    /// Tells the core what happened, and does what it says.
+    fn handle(&mut self, event: Event) {
+        self.supervisor.handle_event(self.now(), event);
+        self.perform();
+    }
+
+    fn handle_timeout(&mut self) {
+        let now = self.now();
+        if self.supervisor.poll_timeout().is_some_and(|at| at <= now) {
+            self.supervisor.handle_timeout(now);
+            self.perform();
+        }
+    }
+
+    fn handle_signals(&mut self) {
+        for arrived in self.signals.drain() {
+            match meaning(arrived) {
+                Meaning::Death => self.deaths_left = true,
+                Meaning::Request(name, request) => {
+                    self.handle(Event::Requested { asker: Asker::Signal(name), request });
+                }
+                Meaning::Remark(remark) => self.log.say(&remark),
+                Meaning::Nothing => {}
+            }
+        }
+    }
+
+    /// Only while something waits to be written: else each read of what we write would wake us.
+    fn watch_stderr(&mut self) {
+        if let Some(fd) = self.log.fd() {
+            // It stays registered from the first time on, and a second registration says so.
+            let registry = self.poll.registry();
+            let interest = Interest::WRITABLE;
+            if registry.register(&mut SourceFd(&fd), STDERR, interest).is_err() {
+                let _ = registry.reregister(&mut SourceFd(&fd), STDERR, interest);
+            }
+        }
+    }
+}
+
+/// What a signal means.
+enum Meaning {
+    Death,
+    Request(&'static str, Request),
+    Remark(&'static str),
+    Nothing,
+}
+
+/// Three of them count only when a process sent them: the kernel's own TTIN and TTOU are about a terminal, and its
+/// HUP says that the terminal is gone.
+fn meaning(arrived: Arrived) -> Meaning {
+    let more = i32::try_from(arrived.count).unwrap_or(i32::MAX);
+    match (arrived.signal, arrived.origin) {
+        (libc::SIGCHLD, _) => Meaning::Death,
+        (libc::SIGTERM, _) => Meaning::Request("TERM", Request::Stop),
+        (libc::SIGINT, _) => Meaning::Request("INT", Request::Interrupt),
+        (libc::SIGQUIT, _) => Meaning::Request("QUIT", Request::Kill),
+        (libc::SIGHUP, Origin::Process) => {
+            Meaning::Request("HUP", Request::Deploy { spec: None, count: None })
+        }
+        (libc::SIGHUP, Origin::Kernel) => Meaning::Request("the terminal's hang-up", Request::Stop),
+        (libc::SIGTTIN, Origin::Process) => Meaning::Request("TTIN", Request::Scale(Scale::By(more))),
+        (libc::SIGTTOU, Origin::Process) => Meaning::Request("TTOU", Request::Scale(Scale::By(-more))),
+        (libc::SIGUSR2, _) => Meaning::Remark("USR2 ignored: this version cannot upgrade itself in place"),
+        (_, Origin::Process | Origin::Kernel) => Meaning::Nothing,
+    }
+}
+
+/// Edge-triggered, as everything here is: read until there is no more.
+fn watch(poll: &Poll, fd: &impl std::os::fd::AsRawFd, token: Token, interest: Interest) -> io::Result<()> {
+    poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), token, interest)
+}
+
+/// Spreads the retries of several instances that failed together. Not a secret.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish()
+}

@@ -1,0 +1,98 @@
+//! Carries out what the core says. What that teaches is an event again.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use crate::core::{Effect, Event, WorkerId};
+use crate::sys::children::{self, Pid};
+use crate::sys::notice_fd;
+use crate::wire::worker::SHUTDOWN;
+
+use super::EventLoop;
+
+impl EventLoop {
+    /// Everything that is to be done now, in order.
+    pub(super) fn perform(&mut self) {
+        while let Some(effect) = self.supervisor.poll_effect() {
+            match effect {
+                Effect::Spawn { worker, slot, generation } => self.spawn(worker, slot, generation),
+                Effect::Retire { worker, signal } => self.retire(worker, signal),
+                Effect::Terminate { worker } => self.signal_group(worker, libc::SIGTERM),
+                Effect::Kill { worker } => self.signal_group(worker, libc::SIGKILL),
+                Effect::Forget { worker } => self.workers.forget(worker, &self.poll),
+                Effect::Listen { generation } => self.listen_again(generation),
+                Effect::RestoreFlags { nonblocking, clear_others } => {
+                    self.restore_flags(&nonblocking, clear_others);
+                }
+                Effect::CloseListeners => self.listeners.close(),
+                Effect::Sweep { kill } => self.sweep(kill),
+                Effect::Reply { client, answer } => {
+                    unreachable!(
+                        "{client:?} cannot have asked for {answer:?}: there is no control socket yet"
+                    )
+                }
+                Effect::Notice(notice) => self.log.say(&notice),
+                Effect::End { code } => self.ended = Some(code),
+            }
+        }
+    }
+
+    fn retire(&mut self, id: WorkerId, signal: Option<i32>) {
+        let Some(worker) = self.workers.find(id) else { return };
+        // Where it does not go out, the worker has closed its end: the signal, or KILL at the limit, is what remains.
+        let _ = notice_fd::send_line(worker.notice(), SHUTDOWN);
+        let pid = worker.pid();
+        if let Some(signal) = signal {
+            let sent = match self.workers.stop_leader_only() {
+                true => children::signal(pid, signal),
+                false => children::signal_group(pid, signal),
+            };
+            self.tell_failure(pid, sent);
+        }
+        // A stopped process takes a signal, and reads a line, only when it is continued.
+        self.tell_failure(pid, children::signal_group(pid, libc::SIGCONT));
+    }
+
+    /// To a group only as long as it is certainly the worker's.
+    fn signal_group(&mut self, id: WorkerId, signal: i32) {
+        let Some(pid) = self.workers.find(id).map(|worker| worker.pid()) else { return };
+        if children::group_has_child_of_ours(pid) {
+            self.tell_failure(pid, children::signal_group(pid, signal));
+        }
+    }
+
+    /// A process that has become another user's cannot be signalled; that it will not end is to be known.
+    fn tell_failure(&mut self, pid: Pid, sent: io::Result<bool>) {
+        if let Err(error) = sent {
+            self.log.say(&format_args!("cannot signal process group {pid}: {error}"));
+        }
+    }
+
+    fn restore_flags(&mut self, nonblocking: &[usize], clear_others: bool) {
+        for index in 0..self.listeners.held().len() {
+            if nonblocking.contains(&index) {
+                self.listeners.set_nonblocking(index, true);
+            } else if clear_others {
+                self.listeners.set_nonblocking(index, false);
+            }
+        }
+    }
+
+    /// Children that are nobody's worker: what workers have started and left behind.
+    fn sweep(&mut self, kill: bool) {
+        if children::no_children_left() {
+            self.supervisor.handle_event(self.now(), Event::Childless);
+            return;
+        }
+        let workers: BTreeSet<Pid> = self.workers.pids().collect();
+        for pid in children::children().into_iter().filter(|pid| !workers.contains(pid)) {
+            // TERM once each: some programs take the second for "at once".
+            if kill {
+                self.tell_failure(pid, children::signal(pid, libc::SIGKILL));
+            } else if self.workers.swept.insert(pid) {
+                self.tell_failure(pid, children::signal(pid, libc::SIGTERM));
+                self.tell_failure(pid, children::signal(pid, libc::SIGCONT));
+            }
+        }
+    }
+}

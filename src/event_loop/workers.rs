@@ -1,0 +1,353 @@
+//! The processes of workers: made, heard, and seen to die.
+//!
+//! A worker's number is its own until it is reaped; so at a death first what it wrote is read, then the core is told
+//! and its orders carried out, then the number is given back. What is left of its group after that is watched by asking
+//! whether a child of ours is still in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Poll, Token};
+
+use crate::config::{Config, Stdin};
+use crate::core::{Ending, Event, Notice, Spec, Time, WorkerId};
+use crate::environment::{self, Facts, Passing};
+use crate::sys::children::{self, Dead, Pid, WaitStatus};
+use crate::sys::failure::{ExecResult, Failure, ProgramFault, exec_result};
+use crate::sys::notice_fd::{self, Received, notice_pair};
+use crate::sys::process::{self, Image, Spawned};
+use crate::sys::program;
+use crate::wire::worker::{Reader, Said};
+
+use super::{DEATHS_AT_ONCE, EventLoop, FIRST_WORKER, watch};
+
+/// So much of one worker is read at a time, and then not before [`TURN_EVERY`] has passed: a flood blocks the worker
+/// that writes it, and costs nobody else.
+pub(super) const TURN_BYTES: usize = 4096;
+const TURN_EVERY: Duration = Duration::from_millis(100);
+/// A process that ends closes its descriptors before its death can be seen. Only one that lives on has hushed.
+const HUSH_DELAY: Duration = Duration::from_secs(1);
+/// What a dead worker has left to read, at most: more than a socket's buffer holds.
+const LAST_BYTES: usize = 1 << 20;
+
+pub(super) struct Workers {
+    table: BTreeMap<WorkerId, Process>,
+    by_pid: BTreeMap<Pid, WorkerId>,
+    /// Their first process is reaped, but their group was not empty.
+    remnants: BTreeSet<WorkerId>,
+    /// Have said enough for now, and are heard again then.
+    paused: BTreeMap<WorkerId, Time>,
+    /// Strangers that were told to end.
+    pub(super) swept: BTreeSet<Pid>,
+    /// What each generation's program is, looked at when its first worker is made.
+    programs: BTreeMap<u32, Program>,
+    stdin: Stdin,
+    stop_leader_only: bool,
+    node_channel: bool,
+}
+
+/// One worker's process.
+pub(super) struct Process {
+    pid: Pid,
+    notice: OwnedFd,
+    reader: Reader,
+    /// What it says has come to an end.
+    hushed: bool,
+    /// None once the program is executed.
+    exec_status: Option<OwnedFd>,
+    failure: Option<Failure>,
+}
+
+#[derive(Clone, Copy)]
+struct Program {
+    node_channel: bool,
+}
+
+impl Workers {
+    pub(super) fn new(config: &Config) -> Workers {
+        Workers {
+            table: BTreeMap::new(),
+            by_pid: BTreeMap::new(),
+            remnants: BTreeSet::new(),
+            paused: BTreeMap::new(),
+            swept: BTreeSet::new(),
+            programs: BTreeMap::new(),
+            stdin: config.stdin,
+            stop_leader_only: config.stop_leader_only,
+            node_channel: config.node_channel,
+        }
+    }
+
+    pub(super) fn find(&self, id: WorkerId) -> Option<&Process> {
+        self.table.get(&id)
+    }
+
+    pub(super) fn pids(&self) -> impl Iterator<Item = Pid> + '_ {
+        self.by_pid.keys().copied()
+    }
+
+    pub(super) fn stop_leader_only(&self) -> bool {
+        self.stop_leader_only
+    }
+
+    /// When somebody who has said enough is heard again.
+    pub(super) fn next_turn(&self) -> Option<Time> {
+        self.paused.values().copied().min()
+    }
+
+    pub(super) fn forget(&mut self, id: WorkerId, poll: &Poll) {
+        self.paused.remove(&id);
+        self.remnants.remove(&id);
+        if let Some(process) = self.table.remove(&id) {
+            ignore(poll, &process.notice);
+            if let Some(exec_status) = &process.exec_status {
+                ignore(poll, exec_status);
+            }
+        }
+    }
+}
+
+impl Process {
+    pub(super) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    pub(super) fn notice(&self) -> BorrowedFd<'_> {
+        self.notice.as_fd()
+    }
+}
+
+impl EventLoop {
+    pub(super) fn spawn(&mut self, worker: WorkerId, slot: u32, generation: u32) {
+        let event = match self.make_process(worker, slot, generation) {
+            Ok(pid) => {
+                Event::Spawned { worker, pid: u32::try_from(pid.number()).expect("pids are positive") }
+            }
+            Err(why) => Event::SpawnFailed { worker, why },
+        };
+        self.supervisor.handle_event(self.now(), event);
+    }
+
+    fn make_process(&mut self, worker: WorkerId, slot: u32, generation: u32) -> Result<Pid, String> {
+        let spec = self.supervisor.spec(generation).ok_or("its generation is gone")?.clone();
+        let program = self.program(&spec, generation);
+        let (notice, workers_end) =
+            notice_pair().map_err(|error| format!("cannot make its notice descriptor: {error}"))?;
+        let descriptors: Vec<BorrowedFd<'_>> =
+            std::iter::once(workers_end.as_fd()).chain(self.listeners.descriptors()).collect();
+        let passing: Vec<Passing<'_>> = self
+            .listeners
+            .held()
+            .iter()
+            .map(|held| Passing { name: held.name.as_deref(), port: held.port() })
+            .collect();
+        let facts = Facts { slot, generation, node_channel: program.node_channel, listeners: &passing };
+        let environment = environment::of_worker(&spec.environment, &facts);
+        let stdin = match self.workers.stdin {
+            Stdin::Null => process::Stdin::Null,
+            Stdin::Inherit => process::Stdin::Inherit,
+        };
+        let image = Image {
+            argv: &spec.argv,
+            environment: &environment,
+            directory: &spec.directory,
+            stdin,
+            descriptors: &descriptors,
+        };
+        let spawned = process::spawn(&image, &self.startup).map_err(|failure| failure.to_string())?;
+        Ok(self.adopt(worker, spawned, notice))
+    }
+
+    /// A failure to watch cannot be told from a worker that says nothing, and its time-out is the remedy of both.
+    fn adopt(&mut self, worker: WorkerId, spawned: Spawned, notice: OwnedFd) -> Pid {
+        let Spawned { pid, exec_status } = spawned;
+        for (fd, token) in [(&notice, notice_token(worker)), (&exec_status, exec_token(worker))] {
+            if let Err(error) = watch(&self.poll, fd, token, Interest::READABLE) {
+                self.log.say(&format_args!("cannot watch a worker (pid {pid}): {error}"));
+            }
+        }
+        let process = Process {
+            pid,
+            notice,
+            reader: Reader::new(),
+            hushed: false,
+            exec_status: Some(exec_status),
+            failure: None,
+        };
+        self.workers.table.insert(worker, process);
+        self.workers.by_pid.insert(pid, worker);
+        pid
+    }
+
+    /// Looked at once a generation: whether it is node, which talks over its own channel, or one that lets go of
+    /// descriptors.
+    fn program(&mut self, spec: &Spec, generation: u32) -> Program {
+        if let Some(program) = self.workers.programs.get(&generation) {
+            return *program;
+        }
+        let path = spec.environment.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.as_os_str());
+        let words: Vec<OsString> = spec.argv.first().into_iter().cloned().collect();
+        let names =
+            words.first().map(|word| program::names_of(word, path, &spec.directory)).unwrap_or_default();
+        if let Some(name) = environment::lets_go_of_descriptors(&names) {
+            self.log.say(&Notice::PassesNothingOn { program: name.to_string() });
+        }
+        let program = Program { node_channel: self.workers.node_channel || environment::speaks_node(&names) };
+        self.workers.programs.insert(generation, program);
+        program
+    }
+
+    pub(super) fn see_execution(&mut self, worker: WorkerId) {
+        let Some(process) = self.workers.table.get_mut(&worker) else { return };
+        let Some(exec_status) = &process.exec_status else { return };
+        match exec_result(exec_status) {
+            ExecResult::Pending => {}
+            ExecResult::Executed => {
+                ignore(&self.poll, exec_status);
+                process.exec_status = None;
+                self.handle(Event::Executed { worker });
+            }
+            // Its death, which tells the core, is on its way.
+            ExecResult::Failed(failure) => process.failure = Some(failure),
+        }
+    }
+
+    /// Reads what a worker says, up to a limit.
+    pub(super) fn hear(&mut self, worker: WorkerId, limit: usize) {
+        if limit == TURN_BYTES && self.workers.paused.contains_key(&worker) {
+            return;
+        }
+        let mut buffer = [0; TURN_BYTES];
+        let mut heard = 0;
+        while heard < limit {
+            let Some(process) = self.workers.table.get_mut(&worker).filter(|process| !process.hushed) else {
+                return;
+            };
+            match notice_fd::receive(process.notice.as_fd(), &mut buffer) {
+                Ok(Received::Bytes(count)) => {
+                    heard += count;
+                    self.tell_words(worker, &buffer[..count]);
+                }
+                Ok(Received::Nothing) => return,
+                Ok(Received::Closed) | Err(_) => {
+                    process.hushed = true;
+                    ignore(&self.poll, &process.notice);
+                    self.pause(worker, HUSH_DELAY);
+                    return;
+                }
+            }
+        }
+        self.pause(worker, TURN_EVERY);
+    }
+
+    fn pause(&mut self, worker: WorkerId, time: Duration) {
+        let until = self.now() + time;
+        self.workers.paused.insert(worker, until);
+    }
+
+    fn tell_words(&mut self, worker: WorkerId, mut bytes: &[u8]) {
+        while let Some(process) = self.workers.table.get_mut(&worker) {
+            match process.reader.next(&mut bytes) {
+                None => return,
+                // Counted already; that there was one is all that matters.
+                Some(Said::Unknown) if process.reader.unknown() > 1 => {}
+                Some(said) => self.handle(Event::Said { worker, said }),
+            }
+        }
+    }
+
+    pub(super) fn listen_to_paused(&mut self) {
+        if self.workers.paused.is_empty() {
+            return;
+        }
+        let now = self.now();
+        let due: Vec<WorkerId> =
+            self.workers.paused.iter().filter(|(_, at)| **at <= now).map(|(worker, _)| *worker).collect();
+        for worker in due {
+            self.workers.paused.remove(&worker);
+            if self.workers.find(worker).is_some_and(|process| process.hushed) {
+                self.handle(Event::Hushed { worker });
+            } else {
+                self.hear(worker, TURN_BYTES);
+            }
+        }
+    }
+
+    /// Every child that is dead, up to a limit: others get their turn in between.
+    pub(super) fn handle_deaths(&mut self) {
+        if !std::mem::take(&mut self.deaths_left) {
+            return;
+        }
+        for _ in 0..DEATHS_AT_ONCE {
+            let Some(dead) = children::next_dead() else { return };
+            match self.workers.by_pid.get(&dead.pid).copied() {
+                Some(worker) => self.bury_worker(worker, dead),
+                None => self.bury_stranger(dead.pid),
+            }
+        }
+        self.deaths_left = true;
+    }
+
+    fn bury_worker(&mut self, worker: WorkerId, dead: Dead) {
+        self.see_execution(worker);
+        self.hear(worker, LAST_BYTES);
+        self.workers.paused.remove(&worker);
+        let failure = self.workers.table.get_mut(&worker).and_then(|process| process.failure.take());
+        self.handle(Event::Died { worker, ending: ending(dead.status, failure) });
+        self.workers.by_pid.remove(&dead.pid);
+        children::reap(dead.pid);
+        self.workers.remnants.insert(worker);
+        self.see_emptied(worker, dead.pid);
+    }
+
+    fn bury_stranger(&mut self, pid: Pid) {
+        children::reap(pid);
+        self.workers.swept.remove(&pid);
+        let remnants: Vec<WorkerId> = self.workers.remnants.iter().copied().collect();
+        for worker in remnants {
+            if let Some(group) = self.workers.find(worker).map(Process::pid) {
+                self.see_emptied(worker, group);
+            }
+        }
+        self.handle(Event::StrangerDied);
+    }
+
+    fn see_emptied(&mut self, worker: WorkerId, group: Pid) {
+        if !children::group_has_child_of_ours(group) {
+            self.workers.remnants.remove(&worker);
+            self.handle(Event::Emptied { worker });
+        }
+    }
+}
+
+fn ending(status: WaitStatus, failure: Option<Failure>) -> Ending {
+    match (failure, status) {
+        (Some(failure), _) => {
+            let exit_code = match failure.program_fault() {
+                Some(ProgramFault::NotFound) => 127,
+                Some(ProgramFault::NotExecutable) => 126,
+                None => 1,
+            };
+            Ending::NotExecuted { why: failure.to_string(), exit_code }
+        }
+        (None, WaitStatus::Exited(status)) => Ending::Exited(status),
+        (None, WaitStatus::Signaled { signal, .. }) => Ending::Signaled(signal),
+    }
+}
+
+fn notice_token(worker: WorkerId) -> Token {
+    Token(FIRST_WORKER + 2 * usize::try_from(worker.0).expect("64 bits"))
+}
+
+fn exec_token(worker: WorkerId) -> Token {
+    Token(notice_token(worker).0 + 1)
+}
+
+/// Closing would do, were it not for children between fork and exec, which hold copies.
+fn ignore(poll: &Poll, fd: &OwnedFd) {
+    use std::os::fd::AsRawFd;
+    let _ = poll.registry().deregister(&mut SourceFd(&fd.as_raw_fd()));
+}
