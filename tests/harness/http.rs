@@ -1,0 +1,111 @@
+//! Real HTTP over TCP or a unix socket, with every failure told apart: refused, reset, truncated.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where a server is.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    Port(u16),
+    Path(PathBuf),
+}
+
+/// Why there was no whole answer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Trouble {
+    /// Nobody listens.
+    Refused,
+    /// The connection was reset.
+    Reset,
+    /// The connection ended before or inside an answer.
+    Truncated,
+    /// Anything else, time-outs among it.
+    Other(String),
+}
+
+/// A whole answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) body: String,
+    /// The server will close the connection.
+    pub(crate) last: bool,
+}
+
+/// One connection.
+pub(crate) struct Connection {
+    stream: BufReader<Box<dyn Stream>>,
+}
+
+trait Stream: Read + Write + Send {}
+impl<T: Read + Write + Send> Stream for T {}
+
+impl Connection {
+    pub(crate) fn open(target: &Target) -> Result<Connection, Trouble> {
+        let limit = Some(Duration::from_secs(30));
+        let stream: Box<dyn Stream> = match target {
+            Target::Port(port) => {
+                let stream = TcpStream::connect(("127.0.0.1", *port)).map_err(|error| trouble(&error))?;
+                stream.set_read_timeout(limit).expect("not zero");
+                stream.set_nodelay(true).expect("a TCP socket");
+                Box::new(stream)
+            }
+            Target::Path(path) => {
+                let stream = UnixStream::connect(path).map_err(|error| trouble(&error))?;
+                stream.set_read_timeout(limit).expect("not zero");
+                Box::new(stream)
+            }
+        };
+        Ok(Connection { stream: BufReader::new(stream) })
+    }
+
+    /// One request and its whole answer. `close` asks the server to close after it.
+    pub(crate) fn get(&mut self, path: &str, close: bool) -> Result<Answer, Trouble> {
+        let connection = if close { "close" } else { "keep-alive" };
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: {connection}\r\n\r\n");
+        self.stream.get_mut().write_all(request.as_bytes()).map_err(|error| trouble(&error))?;
+        let (mut length, mut last) = (None, close);
+        for line_number in 0.. {
+            let mut line = String::new();
+            let count = self.stream.read_line(&mut line).map_err(|error| trouble(&error))?;
+            if count == 0 {
+                return Err(Trouble::Truncated);
+            }
+            let line = line.trim_end().to_ascii_lowercase();
+            if line_number == 0 && !line.starts_with("http/1.1 200") {
+                return Err(Trouble::Other(line));
+            }
+            if line.is_empty() {
+                break;
+            }
+            if let Some(value) = line.strip_prefix("content-length:") {
+                length = value.trim().parse().ok();
+            }
+            last |= line == "connection: close";
+        }
+        let mut body = vec![0; length.ok_or_else(|| Trouble::Other("no content-length".to_string()))?];
+        self.stream.read_exact(&mut body).map_err(|error| trouble(&error))?;
+        Ok(Answer { body: String::from_utf8_lossy(&body).into_owned(), last })
+    }
+}
+
+/// One request on a connection of its own.
+pub(crate) fn get(target: &Target, path: &str) -> Result<Answer, Trouble> {
+    Connection::open(target)?.get(path, true)
+}
+
+/// A unix socket's target.
+pub(crate) fn at(path: &Path) -> Target {
+    Target::Path(path.to_path_buf())
+}
+
+fn trouble(error: &std::io::Error) -> Trouble {
+    match error.kind() {
+        std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::NotFound => Trouble::Refused,
+        std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe => Trouble::Reset,
+        std::io::ErrorKind::UnexpectedEof => Trouble::Truncated,
+        _ => Trouble::Other(error.to_string()),
+    }
+}

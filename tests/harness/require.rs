@@ -1,0 +1,44 @@
+//! What a test needs and the machine may not have: skipped loudly, or with `SRVWRAP_TEST_REQUIRE=all` failed.
+
+use std::process::{Command, Stdio};
+
+/// Whether the test can go on. Says what is missing where it cannot.
+#[must_use]
+pub(crate) fn require(what: &str, there: bool) -> bool {
+    if !there {
+        let all = std::env::var("SRVWRAP_TEST_REQUIRE").is_ok_and(|value| value == "all");
+        assert!(!all, "required and not there: {what}");
+        let test = std::thread::current().name().unwrap_or("a test").to_string();
+        eprintln!("SKIPPED {test}: {what} is missing");
+    }
+    there
+}
+
+/// Whether this program can be run.
+#[must_use]
+pub(crate) fn program(name: &str) -> bool {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    require(name, std::env::split_paths(&paths).any(|directory| directory.join(name).is_file()))
+}
+
+/// Whether a new pid namespace can be made here, so that srvwrap can be process 1.
+#[must_use]
+pub(crate) fn pid_namespace() -> bool {
+    let unshare = Command::new("unshare")
+        .args(["--fork", "--pid", "--mount-proc", "--kill-child", "true"])
+        .stderr(Stdio::null())
+        .status();
+    require("the right to make a pid namespace", unshare.is_ok_and(|status| status.success()))
+}
+
+/// Whether strace can trace here.
+#[must_use]
+pub(crate) fn strace() -> bool {
+    let strace = Command::new("strace").args(["-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
+    require("strace, and the right to trace", strace.is_ok_and(|status| status.success()))
+}
+
+#[must_use]
+pub(crate) fn root() -> bool {
+    require("root", nix::unistd::geteuid().is_root())
+}
