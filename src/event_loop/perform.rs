@@ -8,14 +8,23 @@ use crate::sys::children::{self, Pid};
 use crate::sys::notice_fd;
 use crate::wire::worker::SHUTDOWN;
 
-use super::EventLoop;
+use super::{EventLoop, SPAWNS_AT_ONCE};
 
 impl EventLoop {
-    /// Everything that is to be done now, in order.
+    /// What is to be done now, in order; but only so many workers are made at a time.
     pub(super) fn perform(&mut self) {
+        let mut spawns = 0;
+        self.effects_left = false;
         while let Some(effect) = self.supervisor.poll_effect() {
             match effect {
-                Effect::Spawn { worker, slot, generation } => self.spawn(worker, slot, generation),
+                Effect::Spawn { worker, slot, generation } => {
+                    self.spawn(worker, slot, generation);
+                    spawns += 1;
+                    if spawns == SPAWNS_AT_ONCE {
+                        self.effects_left = true;
+                        return;
+                    }
+                }
                 Effect::Retire { worker, signal } => self.retire(worker, signal),
                 Effect::Terminate { worker } => self.signal_group(worker, libc::SIGTERM),
                 Effect::Kill { worker } => self.signal_group(worker, libc::SIGKILL),
