@@ -31,7 +31,13 @@ pub(crate) fn measure(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Er
         let aim = if count == 4 { "RSS at most 2048 KiB" } else { "" };
         let what = format!("memory with {count} idle workers");
         table.row(&what, &format!("{resident} KiB"), "", aim, met);
-        table.row("  PSS; open descriptors", &format!("{proportional} KiB"), &descriptors.to_string(), "", true);
+        table.row(
+            "  PSS; open descriptors",
+            &format!("{proportional} KiB"),
+            &descriptors.to_string(),
+            "",
+            true,
+        );
     }
     for pair in [0, 1] {
         let more = COUNTS[pair + 1] - COUNTS[pair];

@@ -71,7 +71,9 @@ impl Run {
             return Err(format!("{error}: {}", self.log()).into());
         }
         let number = |half: usize| {
-            u64::from_ne_bytes(record[8 * half..8 * half + 8].try_into().expect("eight bytes are eight bytes"))
+            u64::from_ne_bytes(
+                record[8 * half..8 * half + 8].try_into().expect("eight bytes are eight bytes"),
+            )
         };
         let at = Moment(Duration::from_nanos(number(1)));
         Ok(Began { pid: i32::try_from(number(0))?, at })
@@ -109,7 +111,7 @@ impl Run {
 impl Drop for Run {
     /// srvwrap's workers die with it; those of the loop are in its group. Then no one is left to hold stdout.
     fn drop(&mut self) {
-        let _ = killpg(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGKILL);
+        let _ = killpg(Pid::from_raw(self.child.id() as i32), Signal::SIGKILL);
         let _ = self.child.wait();
         let _ = self.records.read_to_end(&mut Vec::new());
     }
