@@ -24,7 +24,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::config::Config;
-use crate::core::{Asker, Effect, Event, Policy, Request, Scale, Spec, Supervisor, Time, WorkerId};
+use crate::core::{Asker, Event, Request, Scale, Spec, Supervisor, Time, WorkerId};
 use crate::log::Log;
 use crate::sys::signals::{Arrived, Origin, Signals};
 use crate::sys::startup::Startup;

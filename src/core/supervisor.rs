@@ -131,7 +131,6 @@ struct Farewell {
 
 /// How things are at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "there is no control socket yet"))]
 pub(crate) struct Status {
     /// The committed one, after boot.
     pub(crate) generation: Option<u32>,
@@ -144,7 +143,6 @@ pub(crate) struct Status {
 
 /// How one worker is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "there is no control socket yet"))]
 pub(crate) struct WorkerStatus {
     pub(crate) worker: WorkerId,
     pub(crate) slot: u32,

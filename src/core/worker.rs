@@ -161,10 +161,6 @@ impl Worker {
         }
     }
 
-    pub(super) fn is_online(&self) -> bool {
-        matches!(self.state, State::Online { .. })
-    }
-
     /// Whether its end is still waited for.
     pub(super) fn is_awaited(&self) -> bool {
         !matches!(self.state, State::Stuck | State::Gone)

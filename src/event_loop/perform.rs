@@ -46,11 +46,11 @@ impl EventLoop {
         }
     }
 
+    /// The order may have waited behind others while the worker died: what is gone is told nothing.
     fn retire(&mut self, id: WorkerId, signal: Option<i32>) {
-        let Some(worker) = self.workers.find(id) else { return };
+        let (Some(worker), Some(pid)) = (self.workers.find(id), self.workers.group(id)) else { return };
         // Where it does not go out, the worker has closed its end: the signal, or KILL at the limit, is what remains.
         let _ = notice_fd::send_line(worker.notice(), SHUTDOWN);
-        let pid = worker.pid();
         if let Some(signal) = signal {
             let sent = match self.workers.stop_leader_only() {
                 true => children::signal(pid, signal),
@@ -64,8 +64,7 @@ impl EventLoop {
 
     /// To a group only as long as it is certainly the worker's.
     fn signal_group(&mut self, id: WorkerId, signal: i32) {
-        let Some(pid) = self.workers.find(id).map(|worker| worker.pid()) else { return };
-        if children::group_has_child_of_ours(pid) {
+        if let Some(pid) = self.workers.group(id) {
             self.tell_failure(pid, children::signal_group(pid, signal));
         }
     }

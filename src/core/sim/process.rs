@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::core::backoff::Random;
 
 /// Everything that one process will do unless it is told or killed. Times count from the moment that it exists.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Behaviour {
     pub(super) executes: bool,
     /// None: it never says online.

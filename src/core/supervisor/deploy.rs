@@ -65,7 +65,9 @@ impl Supervisor {
     pub(super) fn end_deploy(&mut self, now: Time, failure: Notice, code: u8) {
         let (next, asker) = match std::mem::replace(&mut self.activity, Activity::Serving) {
             Activity::Deploying { next, asker, .. } | Activity::Baking { next, asker, .. } => (next, asker),
-            other => {
+            other @ (Activity::Serving | Activity::Draining { .. } | Activity::Failing { .. })
+            | other @ (Activity::Growing { .. } | Activity::Stopping { .. } | Activity::Ended)
+            | other @ (Activity::Sweeping { .. } | Activity::SweepingHard { .. }) => {
                 self.activity = other;
                 return;
             }
@@ -137,7 +139,7 @@ impl Supervisor {
             }
             Activity::Failing { aborters, .. } => aborters.push(by),
             Activity::Serving | Activity::Growing { .. } | Activity::Ended => {
-                self.refuse(by, Refusal::NothingToAbort)
+                self.refuse(by, Refusal::NothingToAbort);
             }
             Activity::Stopping { .. } | Activity::Sweeping { .. } | Activity::SweepingHard { .. } => {
                 self.refuse(by, Refusal::NothingToAbort);

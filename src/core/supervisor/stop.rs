@@ -154,7 +154,9 @@ impl Supervisor {
         match std::mem::replace(&mut self.activity, Activity::Serving) {
             Activity::Sweeping { askers, code, killed, .. } => self.end(askers, code, killed),
             Activity::SweepingHard { askers, code, killed, .. } => self.end(askers, code, killed),
-            other => self.activity = other,
+            other @ (Activity::Serving | Activity::Deploying { .. } | Activity::Baking { .. })
+            | other @ (Activity::Draining { .. } | Activity::Failing { .. } | Activity::Growing { .. })
+            | other @ (Activity::Stopping { .. } | Activity::Ended) => self.activity = other,
         }
     }
 

@@ -73,7 +73,7 @@ impl Supervisor {
                 self.departing_turned(who, turn);
             }
             Turn::Overran { .. } | Turn::RemnantOverran | Turn::Impossible => {
-                self.departing_turned(who, turn)
+                self.departing_turned(who, turn);
             }
         }
     }
@@ -94,7 +94,7 @@ impl Supervisor {
                 self.fail_deploy(now, id, who, fault);
             }
             Turn::Overran { .. } | Turn::RemnantOverran | Turn::Impossible => {
-                self.departing_turned(who, turn)
+                self.departing_turned(who, turn);
             }
         }
     }
