@@ -8,6 +8,7 @@
 mod process;
 mod properties;
 mod scenarios;
+mod stage;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
