@@ -11,4 +11,10 @@
 
 mod harness;
 
+mod bad_input;
 mod boot;
+mod faults;
+mod inheritance;
+mod readiness;
+mod spawning;
+mod stderr;
