@@ -13,5 +13,11 @@
 
 mod harness;
 
+mod bad_input;
 mod boot;
+mod faults;
+mod inheritance;
+mod readiness;
 mod readme;
+mod spawning;
+mod stderr;

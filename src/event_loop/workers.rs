@@ -56,7 +56,7 @@ pub(super) struct Process {
     reader: Reader,
     /// What it says has come to an end.
     hushed: bool,
-    /// None once the program is executed.
+    /// None once it is known whether the program was executed.
     exec_status: Option<OwnedFd>,
     failure: Option<Failure>,
 }
@@ -213,13 +213,16 @@ impl EventLoop {
     pub(super) fn see_execution(&mut self, worker: WorkerId) {
         let Some(process) = self.workers.table.get_mut(&worker) else { return };
         let Some(exec_status) = &process.exec_status else { return };
-        match exec_result(exec_status) {
+        let result = exec_result(exec_status);
+        if result == ExecResult::Pending {
+            return;
+        }
+        // Asked once more, a pipe whose message was read would say that the program was executed.
+        ignore(&self.poll, exec_status);
+        process.exec_status = None;
+        match result {
             ExecResult::Pending => {}
-            ExecResult::Executed => {
-                ignore(&self.poll, exec_status);
-                process.exec_status = None;
-                self.handle(Event::Executed { worker });
-            }
+            ExecResult::Executed => self.handle(Event::Executed { worker }),
             // Its death, which tells the core, is on its way.
             ExecResult::Failed(failure) => process.failure = Some(failure),
         }
