@@ -12,3 +12,8 @@
 mod harness;
 
 mod boot;
+mod crashes;
+mod deploy;
+mod failed_deploys;
+mod recycling;
+mod scaling;
