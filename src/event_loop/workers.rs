@@ -210,8 +210,13 @@ impl EventLoop {
                 process.exec_status = None;
                 self.handle(Event::Executed { worker });
             }
-            // Its death, which tells the core, is on its way.
-            ExecResult::Failed(failure) => process.failure = Some(failure),
+            // Its death, which tells the core, is on its way. What follows is the end of the pipe, which would read as
+            // a success.
+            ExecResult::Failed(failure) => {
+                ignore(&self.poll, exec_status);
+                process.exec_status = None;
+                process.failure = Some(failure);
+            }
         }
     }
 
