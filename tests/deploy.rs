@@ -50,7 +50,7 @@ fn a_deploy_is_done_when_the_last_old_worker_has_done_its_last_work() {
         trap 'sleep 0.2; touch put-away.$SRVWRAP_GENERATION.$SRVWRAP_SLOT; exit 0' TERM
         echo online >&3
         while :; do sleep 1000 & wait; done"#;
-    let mut srvwrap = srvwrap(["-n", "2", "--stop-leader-only", "sh", "-c", program]).online();
+    let mut srvwrap = srvwrap(["-n", "2", "sh", "-c", program]).online();
     srvwrap.signal(Signal::SIGHUP);
     let done = srvwrap.wait_for("deploy 2 done after ");
     for slot in 0..2 {
@@ -151,7 +151,7 @@ fn a_hup_during_a_stop_is_refused_and_the_stop_goes_on() {
         trap 'until [ -e go ]; do sleep 0.02; done; exit 0' TERM
         echo online >&3
         while :; do sleep 1000 & wait; done"#;
-    let mut srvwrap = srvwrap(["--stop-leader-only", "sh", "-c", program]).online();
+    let mut srvwrap = srvwrap(["sh", "-c", program]).online();
     srvwrap.signal(Signal::SIGTERM);
     srvwrap.wait_for("TERM: stopping 1 worker");
     srvwrap.signal(Signal::SIGHUP);
