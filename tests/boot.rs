@@ -115,9 +115,9 @@ fn a_boot_whose_worker_gives_up_passes_its_reason_on() {
 #[test]
 fn a_worker_that_closes_its_notice_descriptor_early_is_named_before_it_is_late() {
     let program = "exec 3>&-; exec sleep 1000";
-    let mut srvwrap = srvwrap(["-p", "0", "--online-timeout", "3s", "sh", "-c", program]).start();
-    srvwrap.wait_for("closed its notice descriptor before it said online, for which it has 3s in all");
-    srvwrap.wait_for("was not online within 3s: the program said nothing on fd 3");
+    let mut srvwrap = srvwrap(["-p", "0", "--online-timeout", "2s", "sh", "-c", program]).start();
+    srvwrap.wait_for("closed its notice descriptor before it said online, for which it has 2s in all");
+    srvwrap.wait_for("was not online within 2s: the program said nothing on fd 3");
     assert_eq!(srvwrap.exit_code(), 1, "{}", srvwrap.log());
 }
 

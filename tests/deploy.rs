@@ -24,7 +24,7 @@ fn hup_deploys_what_srvwrap_was_started_with_and_nothing_of_who_sends_it() {
 #[test]
 fn no_old_worker_is_told_to_stop_before_every_new_one_is_online() {
     let program = r#"
-        trap 'echo "generation $SRVWRAP_GENERATION told" >&2; exit 0' TERM
+        trap 'echo "generation $SRVWRAP_GENERATION told" >&2; kill $! 2>/dev/null; exit 0' TERM
         [ $SRVWRAP_GENERATION.$SRVWRAP_SLOT = 2.1 ] && until [ -e go ]; do sleep 0.02; done
         echo online >&3
         while :; do sleep 1000 & wait; done"#;
@@ -47,7 +47,7 @@ fn no_old_worker_is_told_to_stop_before_every_new_one_is_online() {
 #[test]
 fn a_deploy_is_done_when_the_last_old_worker_has_done_its_last_work() {
     let program = r#"
-        trap 'sleep 0.2; touch put-away.$SRVWRAP_GENERATION.$SRVWRAP_SLOT; exit 0' TERM
+        trap 'sleep 0.2; touch put-away.$SRVWRAP_GENERATION.$SRVWRAP_SLOT; kill $! 2>/dev/null; exit 0' TERM
         echo online >&3
         while :; do sleep 1000 & wait; done"#;
     let mut srvwrap = srvwrap(["-n", "2", "sh", "-c", program]).online();
@@ -148,7 +148,7 @@ fn a_stop_during_a_deploy_ends_both_generations() {
 #[test]
 fn a_hup_during_a_stop_is_refused_and_the_stop_goes_on() {
     let program = r#"
-        trap 'until [ -e go ]; do sleep 0.02; done; exit 0' TERM
+        trap 'until [ -e go ]; do sleep 0.02; done; kill $! 2>/dev/null; exit 0' TERM
         echo online >&3
         while :; do sleep 1000 & wait; done"#;
     let mut srvwrap = srvwrap(["sh", "-c", program]).online();
@@ -167,7 +167,7 @@ fn a_hup_during_a_stop_is_refused_and_the_stop_goes_on() {
 fn a_worker_that_goes_offline_during_a_deploy_leaves_the_pool_whole() {
     let program = r#"
         trap 'echo offline >&3' USR1
-        trap 'exit 0' TERM
+        trap 'kill $! 2>/dev/null; exit 0' TERM
         [ $SRVWRAP_GENERATION = 2 ] && until [ -e go ]; do sleep 0.02; done
         echo online >&3
         while :; do sleep 1000 & wait; done"#;
