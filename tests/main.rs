@@ -3,6 +3,9 @@
 //! A test is a sentence, has its fixture inline, and waits for facts (a notice, an answer, a death), never for time.
 //! What the machine or the user's rights do not offer is skipped, loudly; with `SRVWRAP_TEST_REQUIRE=all` a skip is a
 //! failure. On a failure the log of srvwrap is printed.
+//!
+//! A shell that handles a signal waits for a `sleep` of its own, and kills that before it ends: where it was started
+//! just after the signal to the group, it would otherwise live on until the stop limit.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -15,9 +18,14 @@ mod harness;
 
 mod bad_input;
 mod boot;
+mod crashes;
+mod deploy;
+mod failed_deploys;
 mod faults;
 mod inheritance;
 mod readiness;
 mod readme;
+mod recycling;
+mod scaling;
 mod spawning;
 mod stderr;

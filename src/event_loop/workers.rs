@@ -213,18 +213,20 @@ impl EventLoop {
     pub(super) fn see_execution(&mut self, worker: WorkerId) {
         let Some(process) = self.workers.table.get_mut(&worker) else { return };
         let Some(exec_status) = &process.exec_status else { return };
-        let result = exec_result(exec_status);
-        if result == ExecResult::Pending {
-            return;
-        }
+        let executed = match exec_result(exec_status) {
+            ExecResult::Pending => return,
+            ExecResult::Executed => true,
+            // Its death, which tells the core, is on its way.
+            ExecResult::Failed(failure) => {
+                process.failure = Some(failure);
+                false
+            }
+        };
         // Asked once more, a pipe whose message was read would say that the program was executed.
         ignore(&self.poll, exec_status);
         process.exec_status = None;
-        match result {
-            ExecResult::Pending => {}
-            ExecResult::Executed => self.handle(Event::Executed { worker }),
-            // Its death, which tells the core, is on its way.
-            ExecResult::Failed(failure) => process.failure = Some(failure),
+        if executed {
+            self.handle(Event::Executed { worker });
         }
     }
 
