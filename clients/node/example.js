@@ -12,7 +12,8 @@ const http = require('http');
 const net = require('net');
 const { online, offline, onShutdown, listeners } = require('./srvwrap');
 
-const BODY = `${process.pid} ${process.env.SRVWRAP_SLOT} ${process.env.SRVWRAP_GENERATION}\n`;
+const { SRVWRAP_SLOT = '-', SRVWRAP_GENERATION = '-' } = process.env;
+const BODY = `${process.pid} ${SRVWRAP_SLOT} ${SRVWRAP_GENERATION}\n`;
 const DRAIN_MS = 500;
 
 const open = new Set(); // connections

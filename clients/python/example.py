@@ -16,7 +16,8 @@ import time
 
 import srvwrap
 
-BODY = f"{os.getpid()} {os.environ.get('SRVWRAP_SLOT')} {os.environ.get('SRVWRAP_GENERATION')}\n".encode()
+SLOT, GENERATION = (os.environ.get(f"SRVWRAP_{name}", "-") for name in ("SLOT", "GENERATION"))
+BODY = f"{os.getpid()} {SLOT} {GENERATION}\n".encode()
 DRAIN_S = 0.5
 
 drain_until = None
@@ -26,9 +27,9 @@ told, tell = socket.socketpair()
 
 def main():
     listeners = srvwrap.listeners() or [socket.create_server(("127.0.0.1", 8000))]
-    srvwrap.on_shutdown(drain)
+    notice = srvwrap.on_shutdown(drain)
     srvwrap.online()
-    accept(listeners)
+    accept(listeners, [told, notice] if notice else [told])
     # Never shutdown(), which would stop the socket for the other workers: what waits in its queue is theirs.
     for listener in listeners:
         listener.close()
@@ -42,8 +43,8 @@ def drain():
         tell.close()
 
 
-def accept(listeners):
-    while not is_ready(told, ready := wait([told, *listeners])):
+def accept(listeners, wakers):
+    while not is_ready(told, ready := wait([*wakers, *listeners])):
         for listener in listeners:
             if not is_ready(listener, ready):
                 continue

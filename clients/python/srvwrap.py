@@ -31,17 +31,21 @@ def on_shutdown(finish):
 
     finish() runs in the main thread, between any two of its instructions: let it only wake or mark something. It is to
     lead to this: close the listeners, answer for half a second with `Connection: close`, close what is idle, exit.
+
+    Returned is a socket, or None. Where the main thread waits, let it wait for this one too, and do nothing with it:
+    Python may sleep over a signal that comes just before a wait, and over what there is to read it cannot.
     """
     global _finish
     if _notice is None:
-        return
+        return None
     _finish = finish
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _told)
     signal.signal(signal.SIGIO, _look)
     fcntl.fcntl(_notice, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(_notice, fcntl.F_SETFL, fcntl.fcntl(_notice, fcntl.F_GETFL) | os.O_ASYNC)
+    fcntl.fcntl(_notice, fcntl.F_SETFL, os.O_ASYNC)
     _look()  # what came before that gave no signal
+    return _notice
 
 
 def listeners():
@@ -82,6 +86,8 @@ def _told(*_):
     global _finish
     finish, _finish = _finish, None
     if finish is not None:
+        # On its way out Python puts its handlers away, and a SIGIO that came then would end it with an error.
+        fcntl.fcntl(_notice, fcntl.F_SETFL, 0)
         finish()
 
 
