@@ -12,3 +12,4 @@
 mod harness;
 
 mod boot;
+mod languages;
