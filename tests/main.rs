@@ -23,6 +23,7 @@ mod deploy;
 mod failed_deploys;
 mod faults;
 mod inheritance;
+mod languages;
 mod readiness;
 mod readme;
 mod recycling;

@@ -48,15 +48,19 @@ impl EventLoop {
 
     /// The order may have waited behind others while the worker died: what is gone is told nothing.
     fn retire(&mut self, id: WorkerId, signal: Option<i32>) {
-        let (Some(worker), Some(pid)) = (self.workers.find(id), self.workers.group(id)) else { return };
-        // Where it does not go out, the worker has closed its end: the signal, or KILL at the limit, is what remains.
-        let _ = notice_fd::send_line(worker.notice(), SHUTDOWN);
+        let Some(pid) = self.workers.group(id) else { return };
+        // The signal first: one that comes after the line may hit a program that has finished already and, on its way
+        // out, has put its handlers away. A line that comes late is read by nobody.
         if let Some(signal) = signal {
             let sent = match self.workers.stop_leader_only() {
                 true => children::signal(pid, signal),
                 false => children::signal_group(pid, signal),
             };
             self.tell_failure(pid, sent);
+        }
+        if let Some(worker) = self.workers.find(id) {
+            // Where it does not go out, the worker has closed its end: the signal, or KILL at the limit, remains.
+            let _ = notice_fd::send_line(worker.notice(), SHUTDOWN);
         }
         // A stopped process takes a signal, and reads a line, only when it is continued.
         self.tell_failure(pid, children::signal_group(pid, libc::SIGCONT));

@@ -1,5 +1,6 @@
 //! Starts srvwrap as a user would, reads its notices, and ends it by its id.
 
+pub(crate) mod examples;
 pub(crate) mod http;
 pub(crate) mod proc;
 pub(crate) mod require;
@@ -201,6 +202,18 @@ impl Srvwrap {
     /// As [`Self::wait_for`], for so many such lines.
     pub(crate) fn wait_for_times(&mut self, words: &str, times: usize) -> Vec<String> {
         (0..times).map(|_| self.wait_for(words)).collect()
+    }
+
+    /// Waits until each of these has been said, in whatever order, after the lines waited for before.
+    pub(crate) fn wait_for_all(&mut self, facts: &[&str]) {
+        let from = self.seen;
+        let mut to = from;
+        for words in facts {
+            self.seen = from;
+            self.wait_for(words);
+            to = to.max(self.seen);
+        }
+        self.seen = to;
     }
 
     fn next_line(&mut self, words: &str, patience: Duration) -> Option<String> {
