@@ -23,7 +23,7 @@ use crate::wire::worker::Said;
 
 use super::backoff::Random;
 use super::generation::Generation;
-use super::notice::{Fault, Notice, Who, WorkerNews};
+use super::notice::{Fault, Notice, Who};
 use super::worker::{Heard, Input, State, Worker};
 use super::{Answer, Asker, Effect, Event, Policy, Spec, Time, WorkerId};
 

@@ -377,8 +377,8 @@ fn check_notice(world: &mut World, notice: &Notice) {
         Notice::Worker { news: WorkerNews::Impossible, .. } => panic!("the world broke its promise"),
         Notice::Scale(_) | Notice::Worker { .. } | Notice::WorkerFailed { .. } => {}
         Notice::BootFailed { .. } => world.properties.boot_failed = true,
-        Notice::Refused { .. } => {}
-        Notice::ListenerShut { .. } => {}
+        Notice::Refused { .. } | Notice::ListenerShut { .. } => {}
+        Notice::Listening { .. } | Notice::BacklogClamped { .. } | Notice::PassesNothingOn { .. } => {}
     }
 }
 
