@@ -431,7 +431,8 @@ fn boot_failed(f: &mut Formatter<'_>, failure: &Failure, heard: Heard, listeners
             if served.is_none() && !listeners.is_empty() =>
         {
             let holds = Holds(listeners);
-            write!(f, "cannot start: {failure} ({holds}, do not bind it)")
+            let them = if listeners.len() == 1 { "it" } else { "them" };
+            write!(f, "cannot start: {failure} ({holds}, do not bind {them})")
         }
         (_, _) => write!(f, "cannot start: {failure}"),
     }
