@@ -14,3 +14,4 @@
 mod harness;
 
 mod boot;
+mod tidy;

@@ -1,1 +1,1 @@
-
+//! Notices, as an operator reads them.

@@ -1,1 +1,1 @@
-
+//! The transition table of a worker, printed and compared.
