@@ -1,10 +1,11 @@
 /* The program that the benchmark runs, small enough that starting it costs next to nothing.
  *
- *   program           tells on stdout when its main began, says that it is online, and waits to be ended
- *   program loop N    the bare loop to compare with: tells when it begins, then forks and executes itself N times
+ *   program               tells on stdout when its main began, says that it is online, and waits to be ended
+ *   program loop N        the bare loop to compare with: tells when it begins, then forks and executes itself N times
+ *   program exec WORDS    tells when it begins, then executes that
  *
- * A moment is one record of two 64-bit numbers, native order, in one write: the pid (0: the loop begins) and
- * CLOCK_MONOTONIC in nanoseconds. It does not serve anybody. */
+ * A moment is one record of two 64-bit numbers, native order, in one write: the pid (0: it begins) and CLOCK_MONOTONIC
+ * in nanoseconds. It does not serve anybody. */
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -40,6 +41,10 @@ int main(int argc, char **argv)
 {
     if (argc == 3 && strcmp(argv[1], "loop") == 0) {
         loop(argv[0], atol(argv[2]));
+    } else if (argc > 2 && strcmp(argv[1], "exec") == 0) {
+        tell(0);
+        execv(argv[2], argv + 2);
+        return 127;
     } else {
         tell((uint64_t)getpid());
         const char *notify = getenv("NOTIFY_FD");

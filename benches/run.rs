@@ -34,12 +34,11 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// `srvwrap -n N program`, from the moment before its exec to that at which all are in their main.
+    /// `srvwrap -n N program`, from the moment before its exec until all are in their main.
     pub(crate) fn srvwrap(bench: &Bench, count: usize) -> Result<Run, Box<dyn Error>> {
-        let mut command = Command::new(&bench.srvwrap);
-        command.args(["-n", &count.to_string(), "-p", "127.0.0.1:0"]).arg(&bench.program);
-        // SAFETY: between fork and exec only a clock is read and a record written.
-        unsafe { command.pre_exec(tell_beginning) };
+        let mut command = Command::new(&bench.program);
+        command.arg("exec").arg(&bench.srvwrap).args(["-n", &count.to_string(), "-p", "127.0.0.1:0"]);
+        command.arg(&bench.program);
         Run::start(command, bench, count)
     }
 
@@ -124,15 +123,6 @@ impl Moment {
         unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
         Moment(Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0)))
     }
-}
-
-fn tell_beginning() -> std::io::Result<()> {
-    let nanoseconds = u64::try_from(Moment::now().0.as_nanos()).unwrap_or(0);
-    let mut record = [0; 16];
-    record[8..].copy_from_slice(&nanoseconds.to_ne_bytes());
-    // SAFETY: the pointer and the length are those of one array.
-    let written = unsafe { libc::write(1, record.as_ptr().cast(), record.len()) };
-    if written == 16 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
 pub(crate) fn median(mut times: Vec<Duration>) -> Duration {

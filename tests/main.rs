@@ -30,3 +30,4 @@ mod recycling;
 mod scaling;
 mod spawning;
 mod stderr;
+mod tidy;

@@ -121,8 +121,8 @@ fn boots() -> Vec<(Notice, &'static str)> {
             "cannot start: /run/a.sock was shut down under its workers",
         ),
         (deploy(DeployNews::Aborted { keeps: None }), "start aborted"),
-        (Notice::Booted { count: 1, after: Duration::from_millis(250) }, "1 worker online after 250ms"),
-        (Notice::Booted { count: 4, after: Duration::from_millis(1234) }, "4 workers online after 1.2s"),
+        (Notice::Booted { count: 1, after: Duration::from_millis(250) }, "workers online: 1, after 250ms"),
+        (Notice::Booted { count: 4, after: Duration::from_millis(1234) }, "workers online: 4, after 1.2s"),
     ]
 }
 

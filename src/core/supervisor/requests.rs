@@ -30,45 +30,55 @@ impl Supervisor {
     }
 
     fn deploy(&mut self, now: Time, asker: Asker, spec: Option<Spec>, count: Option<u32>) {
-        match (&self.activity, &self.serving) {
-            (Activity::Serving, Some(serving)) => {
-                let spec = spec.unwrap_or_else(|| serving.spec.clone());
-                let count = count.unwrap_or_else(|| serving.count());
-                if WORKERS.contains(&count) {
-                    self.begin_deploy(now, asker, spec, count);
-                } else {
-                    self.refuse_count(asker);
+        let Some(serving) = self.undisturbed() else { return self.postpone_deploy(asker) };
+        let spec = spec.unwrap_or_else(|| serving.spec.clone());
+        let count = count.unwrap_or_else(|| serving.count());
+        if WORKERS.contains(&count) {
+            self.begin_deploy(now, asker, spec, count);
+        } else {
+            self.refuse_count(asker);
+        }
+    }
+
+    /// The committed generation, while nothing goes on beside keeping its slots filled.
+    fn undisturbed(&self) -> Option<&Generation> {
+        self.serving.as_ref().filter(|_| self.activity == Activity::Serving)
+    }
+
+    fn postpone_deploy(&mut self, asker: Asker) {
+        if self.activity.is_ending() {
+            return self.refuse(asker, Refusal::Stopping);
+        }
+        match asker {
+            Asker::Client(_) => self.refuse(asker, Refusal::Busy),
+            Asker::Boot | Asker::Signal(_) => {
+                if self.waiting.deploy.replace(asker).is_none() {
+                    self.refuse(asker, Refusal::Remembered);
                 }
             }
-            (activity, _) if activity.is_ending() => self.refuse(asker, Refusal::Stopping),
-            (_, _) => match asker {
-                Asker::Client(_) => self.refuse(asker, Refusal::Busy),
-                Asker::Boot | Asker::Signal(_) => {
-                    if self.waiting.deploy.replace(asker).is_none() {
-                        self.refuse(asker, Refusal::Remembered);
-                    }
-                }
-            },
         }
     }
 
     /// The target count changes; generation and spec do not.
     fn scale(&mut self, now: Time, asker: Asker, scale: Scale) {
-        match (&self.activity, &self.serving) {
-            (Activity::Serving, Some(serving)) => {
-                let count = serving.count();
-                let target = match scale {
-                    Scale::To(target) => target,
-                    Scale::By(more) => count.saturating_add_signed(more),
-                };
-                self.resize(now, asker, count, target);
-            }
-            (activity, _) if activity.is_ending() => self.refuse(asker, Refusal::Stopping),
-            (_, _) => match (asker, scale) {
-                (Asker::Signal(_) | Asker::Boot, Scale::By(more)) => {
-                    self.waiting.scale = self.waiting.scale.saturating_add(more);
-                }
-                (Asker::Client(_) | Asker::Signal(_) | Asker::Boot, _) => self.refuse(asker, Refusal::Busy),
+        let Some(serving) = self.undisturbed() else { return self.postpone_scale(asker, scale) };
+        let count = serving.count();
+        let target = match scale {
+            Scale::To(target) => target,
+            Scale::By(more) => count.saturating_add_signed(more),
+        };
+        self.resize(now, asker, count, target);
+    }
+
+    fn postpone_scale(&mut self, asker: Asker, scale: Scale) {
+        if self.activity.is_ending() {
+            return self.refuse(asker, Refusal::Stopping);
+        }
+        match asker {
+            Asker::Client(_) => self.refuse(asker, Refusal::Busy),
+            Asker::Boot | Asker::Signal(_) => match scale {
+                Scale::To(_) => self.refuse(asker, Refusal::Busy),
+                Scale::By(more) => self.waiting.scale = self.waiting.scale.saturating_add(more),
             },
         }
     }
