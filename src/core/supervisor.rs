@@ -103,6 +103,7 @@ enum Activity {
         askers: Vec<Asker>,
         code: u8,
         kill_at: Time,
+        interrupted_at: Option<Time>,
         killed: u32,
     },
     /// They were killed.

@@ -115,7 +115,7 @@ impl Supervisor {
         self.answer(asker, answer);
         self.answer_all(aborters, &Answer::Done);
         if asker == Asker::Boot {
-            self.begin_sweep(now, Vec::new(), code, now, 0);
+            self.begin_sweep(now, Vec::new(), code, now, None, 0);
         }
     }
 

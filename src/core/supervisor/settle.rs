@@ -61,10 +61,10 @@ impl Supervisor {
                 self.finish_failing(now, asker, aborters, failure, code);
             }
             Activity::Growing { from: _, asker, since } => self.finish_growth(now, asker, since),
-            Activity::Stopping { askers, code, kill_at, killed, interrupted_at: _ } => {
-                self.begin_sweep(now, askers, code, kill_at, killed);
+            Activity::Stopping { askers, code, kill_at, interrupted_at, killed } => {
+                self.begin_sweep(now, askers, code, kill_at, interrupted_at, killed);
             }
-            Activity::Sweeping { askers, code, kill_at: _, killed } => {
+            Activity::Sweeping { askers, code, killed, .. } => {
                 self.sweep_hard(now, askers, code, killed);
             }
             Activity::SweepingHard { askers, code, give_up_at: _, killed } => {

@@ -35,17 +35,21 @@ impl Supervisor {
     /// The first one stops, as [`Self::stop`]; the second one kills.
     pub(super) fn interrupt(&mut self, now: Time, asker: Asker) {
         let first = match &self.activity {
-            Activity::Stopping { interrupted_at, .. } => *interrupted_at,
+            Activity::Stopping { interrupted_at, .. } | Activity::Sweeping { interrupted_at, .. } => {
+                *interrupted_at
+            }
             Activity::Serving | Activity::Deploying { .. } | Activity::Baking { .. } => None,
             Activity::Draining { .. } | Activity::Failing { .. } | Activity::Growing { .. } => None,
-            Activity::Sweeping { .. } | Activity::SweepingHard { .. } | Activity::Ended => None,
+            Activity::SweepingHard { .. } | Activity::Ended => None,
         };
         if first.is_some_and(|first| now - first >= SECOND_INTERRUPT) {
             self.kill_all(now, asker);
             return;
         }
         self.stop(now, asker);
-        if let Activity::Stopping { interrupted_at, .. } = &mut self.activity {
+        if let Activity::Stopping { interrupted_at, .. } | Activity::Sweeping { interrupted_at, .. } =
+            &mut self.activity
+        {
             interrupted_at.get_or_insert(now);
         }
     }
@@ -127,10 +131,11 @@ impl Supervisor {
         askers: Vec<Asker>,
         code: u8,
         kill_at: Time,
+        interrupted_at: Option<Time>,
         killed: u32,
     ) {
         let kill_at = kill_at.max(now + STRANGERS);
-        self.activity = Activity::Sweeping { askers, code, kill_at, killed };
+        self.activity = Activity::Sweeping { askers, code, kill_at, interrupted_at, killed };
         self.effects.push_back(Effect::Sweep { kill: false });
     }
 
