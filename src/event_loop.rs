@@ -87,7 +87,8 @@ impl EventLoop {
             Time::default(),
         );
         let workers = Workers::new(&config);
-        let (deaths_left, ended) = (false, None);
+        // A child may have died before this program was executed in its parent's place; no signal tells of it.
+        let (deaths_left, ended) = (true, None);
         Ok(EventLoop {
             poll,
             origin,
@@ -167,6 +168,7 @@ impl EventLoop {
     fn handle_timeout(&mut self) {
         let now = self.now();
         if self.supervisor.poll_timeout().is_some_and(|at| at <= now) {
+            self.look_at_remnants();
             self.supervisor.handle_timeout(now);
             self.perform();
         }

@@ -17,8 +17,12 @@ impl EventLoop {
             match effect {
                 Effect::Spawn { worker, slot, generation } => self.spawn(worker, slot, generation),
                 Effect::Retire { worker, signal } => self.retire(worker, signal),
-                Effect::Terminate { worker } => self.signal_group(worker, libc::SIGTERM),
-                Effect::Kill { worker } => self.signal_group(worker, libc::SIGKILL),
+                Effect::Terminate { worker } => {
+                    self.signal_worker(worker, libc::SIGTERM);
+                    // A stopped process takes it only when it is continued.
+                    self.signal_worker(worker, libc::SIGCONT);
+                }
+                Effect::Kill { worker } => self.signal_worker(worker, libc::SIGKILL),
                 Effect::Forget { worker } => self.workers.forget(worker, &self.poll),
                 Effect::Listen { generation } => self.listen_again(generation),
                 Effect::RestoreFlags { nonblocking, clear_others } => {
@@ -45,18 +49,20 @@ impl EventLoop {
         if let Some(signal) = signal {
             let sent = match self.workers.stop_leader_only() {
                 true => children::signal(pid, signal),
-                false => children::signal_group(pid, signal),
+                false => children::signal_leader_and_group(pid, signal),
             };
             self.tell_failure(pid, sent);
         }
         // A stopped process takes a signal, and reads a line, only when it is continued.
-        self.tell_failure(pid, children::signal_group(pid, libc::SIGCONT));
+        self.tell_failure(pid, children::signal_leader_and_group(pid, libc::SIGCONT));
     }
 
-    /// To a group only as long as it is certainly the worker's.
-    fn signal_group(&mut self, id: WorkerId, signal: i32) {
+    /// Once its first process is reaped, only to a group that is certainly still the worker's.
+    fn signal_worker(&mut self, id: WorkerId, signal: i32) {
         let Some(pid) = self.workers.find(id).map(|worker| worker.pid()) else { return };
-        if children::group_has_child_of_ours(pid) {
+        if !self.workers.is_reaped(id) {
+            self.tell_failure(pid, children::signal_leader_and_group(pid, signal));
+        } else if children::group_has_child_of_ours(pid) {
             self.tell_failure(pid, children::signal_group(pid, signal));
         }
     }
