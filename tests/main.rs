@@ -12,3 +12,9 @@
 mod harness;
 
 mod boot;
+mod pid_one;
+mod pid_reuse;
+mod signals;
+mod stopping;
+mod stopping_groups;
+mod terminal;

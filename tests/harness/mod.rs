@@ -1,7 +1,9 @@
 //! Starts srvwrap as a user would, reads its notices, and ends it by its id.
 
 pub(crate) mod http;
+pub(crate) mod process;
 pub(crate) mod require;
+pub(crate) mod terminal;
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
