@@ -100,7 +100,8 @@ impl EventLoop {
             listeners,
             workers,
             log,
-            deaths_left: false,
+            // A child may have died before this program was executed in its parent's place; no signal tells of it.
+            deaths_left: true,
             effects_left: true,
             ended: None,
         })
@@ -174,6 +175,7 @@ impl EventLoop {
     fn handle_timeout(&mut self) {
         let now = self.now();
         if self.supervisor.poll_timeout().is_some_and(|at| at <= now) {
+            self.look_at_remnants();
             self.supervisor.handle_timeout(now);
         }
     }

@@ -85,16 +85,18 @@ impl Workers {
         self.table.get(&id)
     }
 
-    /// The process group of a worker, as long as its number cannot have become somebody else's: until its first process
-    /// is reaped, and after that while a child of ours is in it.
-    pub(super) fn group(&self, id: WorkerId) -> Option<Pid> {
-        let pid = self.find(id)?.pid;
-        let ours = self.by_pid.get(&pid) == Some(&id) || children::group_has_child_of_ours(pid);
-        ours.then_some(pid)
-    }
-
     pub(super) fn pids(&self) -> impl Iterator<Item = Pid> + '_ {
         self.by_pid.keys().copied()
+    }
+
+    /// Whether its first process is, so that its number may be somebody else's.
+    pub(super) fn is_reaped(&self, id: WorkerId) -> bool {
+        self.find(id).is_some_and(|process| self.by_pid.get(&process.pid) != Some(&id))
+    }
+
+    /// The worker whose first process is dead and led this group.
+    fn remnant_of(&self, group: Pid) -> Option<WorkerId> {
+        self.remnants.iter().copied().find(|id| self.find(*id).is_some_and(|process| process.pid == group))
     }
 
     pub(super) fn stop_leader_only(&self) -> bool {
@@ -172,6 +174,11 @@ impl EventLoop {
     /// A failure to watch cannot be told from a worker that says nothing, and its time-out is the remedy of both.
     fn adopt(&mut self, worker: WorkerId, spawned: Spawned, notice: OwnedFd) -> Pid {
         let Spawned { pid, exec_status } = spawned;
+        // A number that could be given away again leads no group any more.
+        if let Some(remnant) = self.workers.remnant_of(pid) {
+            self.workers.remnants.remove(&remnant);
+            self.supervisor.handle_event(self.now(), Event::Emptied { worker: remnant });
+        }
         for (fd, token) in [(&notice, notice_token(worker)), (&exec_status, exec_token(worker))] {
             if let Err(error) = watch(&self.poll, fd, token, Interest::READABLE) {
                 self.log.say(&format_args!("cannot watch a worker (pid {pid}): {error}"));
@@ -296,14 +303,21 @@ impl EventLoop {
         if !std::mem::take(&mut self.deaths_left) {
             return;
         }
-        for _ in 0..DEATHS_AT_ONCE {
-            let Some(dead) = children::next_dead() else { return };
-            match self.workers.by_pid.get(&dead.pid).copied() {
-                Some(worker) => self.bury_worker(worker, dead),
-                None => self.bury_stranger(dead.pid),
+        let (mut buried, mut strangers) = (0, 0);
+        while let Some(dead) = children::next_dead().filter(|_| buried < DEATHS_AT_ONCE) {
+            buried += 1;
+            if let Some(worker) = self.workers.by_pid.get(&dead.pid).copied() {
+                self.bury_worker(worker, dead);
+            } else {
+                self.bury_stranger(dead.pid);
+                strangers += 1;
             }
         }
-        self.deaths_left = true;
+        self.deaths_left = buried == DEATHS_AT_ONCE;
+        // Once for all of them: at the end of a stop each such event leads to a look at every child that is left.
+        if strangers > 0 {
+            self.handle(Event::StrangerDied);
+        }
     }
 
     fn bury_worker(&mut self, worker: WorkerId, dead: Dead) {
@@ -319,15 +333,23 @@ impl EventLoop {
     }
 
     fn bury_stranger(&mut self, pid: Pid) {
+        let group = children::group_of(pid);
         children::reap(pid);
         self.workers.swept.remove(&pid);
+        if let Some((group, worker)) = group.and_then(|group| Some((group, self.workers.remnant_of(group)?)))
+        {
+            self.see_emptied(worker, group);
+        }
+    }
+
+    /// A group is emptied without a death where its last process moves to another one.
+    pub(super) fn look_at_remnants(&mut self) {
         let remnants: Vec<WorkerId> = self.workers.remnants.iter().copied().collect();
         for worker in remnants {
             if let Some(group) = self.workers.find(worker).map(Process::pid) {
                 self.see_emptied(worker, group);
             }
         }
-        self.handle(Event::StrangerDied);
     }
 
     fn see_emptied(&mut self, worker: WorkerId, group: Pid) {

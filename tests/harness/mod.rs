@@ -3,8 +3,10 @@
 pub(crate) mod examples;
 pub(crate) mod http;
 pub(crate) mod proc;
+pub(crate) mod process;
 pub(crate) mod require;
 pub(crate) mod strace;
+pub(crate) mod terminal;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
