@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use crate::harness::{Srvwrap, is_alive, proc, srvwrap};
 
 fn shell(script: &str) -> crate::harness::Starting {
-    srvwrap(["--online-timeout", "20s", "sh", "-c", script])
+    srvwrap(["--online-timeout", "20s", "--stop-timeout", "200ms", "sh", "-c", script])
 }
 
 /// srvwrap with one worker that runs this; it must be online, and stop as any other.
@@ -46,7 +46,7 @@ fn readiness_is_found_among_whatever_else_is_written() {
     comes_online("head -c 5000 /dev/zero >&3; printf '\\nonline\\n' >&3");
 }
 
-/// A mebibyte without a newline: it is read, counted and forgotten, and the word behind it heard.
+/// Many times the longest line without a newline: it is read, counted and forgotten, and the word behind it heard.
 #[test]
 fn a_line_without_an_end_takes_no_memory_and_hides_nothing_behind_it() {
     let mut srvwrap = srvwrap([
@@ -54,7 +54,7 @@ fn a_line_without_an_end_takes_no_memory_and_hides_nothing_behind_it() {
         "50s",
         "sh",
         "-c",
-        "head -c 1048576 /dev/zero >&3; printf '\\nonline\\n' >&3; exec sleep 1000",
+        "head -c 131072 /dev/zero >&3; printf '\\nonline\\n' >&3; exec sleep 1000",
     ])
     .online();
     let peak: u64 =

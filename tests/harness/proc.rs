@@ -68,30 +68,45 @@ pub(crate) fn ticks(pid: i32) -> u64 {
     fields[11].parse::<u64>().expect("a number") + fields[12].parse::<u64>().expect("a number")
 }
 
-/// The local address of a listening socket, by what [`descriptors`] says of it: `127.0.0.1:80`, `[::1]:80` as the
-/// kernel's hex digits, or a path. None where it is anything else.
-pub(crate) fn listening_at(descriptor: &str) -> Option<String> {
-    let inode = descriptor.strip_prefix("socket:[")?.strip_suffix(']')?;
-    for table in ["tcp", "tcp6"] {
-        let text = fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default();
-        let mut rows = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        // State 0A is LISTEN.
-        if let Some(row) = rows.find(|row| row.len() > 9 && row[9] == inode && row[3] == "0A") {
-            let (_, port) = row[1].rsplit_once(':')?;
-            return Some(format!("{table}:{}", u16::from_str_radix(port, 16).ok()?));
-        }
-    }
-    let text = fs::read_to_string("/proc/net/unix").ok()?;
-    let mut rows = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    // Flag 10000 says that it accepts connections.
-    let row = rows.find(|row| row.len() > 7 && row[6] == inode && row[3] == "00010000")?;
-    Some(row[7].to_string())
+/// What a socket is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Socket {
+    /// It listens on IPv4, at this port.
+    V4(u16),
+    /// It listens on IPv6, and perhaps on both, at this port.
+    V6(u16),
+    /// It listens at this path.
+    Path(String),
+    /// One end of a socket pair, or another connected stream.
+    Stream,
+    Other,
 }
 
-/// Whether it is a unix stream socket that is connected, as the ends of a socket pair are.
-pub(crate) fn is_connected_stream(descriptor: &str) -> bool {
-    let inode = descriptor.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']'));
-    let text = fs::read_to_string("/proc/net/unix").unwrap_or_default();
-    let mut rows = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    rows.any(|row| row.len() > 6 && Some(row[6]) == inode && row[4] == "0001" && row[5] == "03")
+/// All sockets, by what [`descriptors`] calls them.
+pub(crate) fn sockets() -> BTreeMap<String, Socket> {
+    let mut sockets = BTreeMap::new();
+    let families: [(&str, fn(u16) -> Socket); 2] = [("tcp", Socket::V4), ("tcp6", Socket::V6)];
+    for (table, listening) in families {
+        for row in rows(table).iter().filter(|row| row.len() > 9) {
+            let port = row[1].rsplit_once(':').and_then(|(_, port)| u16::from_str_radix(port, 16).ok());
+            // State 0A is LISTEN.
+            let socket = port.filter(|_| row[3] == "0A").map_or(Socket::Other, listening);
+            sockets.insert(format!("socket:[{}]", row[9]), socket);
+        }
+    }
+    for row in rows("unix").iter().filter(|row| row.len() > 6) {
+        // Flag 10000 says that it accepts connections; type 1 is a stream, and state 3 connected.
+        let socket = match (row[3].as_str(), row[4].as_str(), row[5].as_str(), row.get(7)) {
+            ("00010000", _, _, Some(path)) => Socket::Path(path.clone()),
+            (_, "0001", "03", None) => Socket::Stream,
+            _ => Socket::Other,
+        };
+        sockets.insert(format!("socket:[{}]", row[6]), socket);
+    }
+    sockets
+}
+
+fn rows(table: &str) -> Vec<Vec<String>> {
+    let text = fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default();
+    text.lines().map(|line| line.split_whitespace().map(str::to_string).collect()).collect()
 }
