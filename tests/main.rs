@@ -4,8 +4,8 @@
 //! What the machine or the user's rights do not offer is skipped, loudly; with `SRVWRAP_TEST_REQUIRE=all` a skip is a
 //! failure. On a failure the log of srvwrap is printed.
 //!
-//! A shell that handles a signal waits for a `sleep` of its own, and kills that before it ends: where it was started
-//! just after the signal to the group, it would otherwise live on until the stop limit.
+//! A shell that handles a signal waits in short sleeps: a long one, started just after the signal to the group, would
+//! live on until the stop limit.
 #![expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,
