@@ -1,6 +1,6 @@
 //! Workers that die unasked, after the boot: who replaces them, when, and who is not disturbed by it.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::Signal;
 
@@ -9,10 +9,10 @@ use crate::harness::{is_alive, send, srvwrap, wait_until};
 
 /// Slot 1 exits at once while the file `broken` is there, and leaves the moment of each start; slot 0 is healthy.
 const ONE_BROKEN: &str = r#"
-    trap 'echo "slot $SRVWRAP_SLOT of generation $SRVWRAP_GENERATION told" >&2; kill $! 2>/dev/null; exit 0' TERM
+    trap 'echo "slot $SRVWRAP_SLOT of generation $SRVWRAP_GENERATION told" >&2; exit 0' TERM
     if [ $SRVWRAP_SLOT.$SRVWRAP_GENERATION = 1.1 ] && [ -e broken ]; then date +%s%N >> starts; exit 7; fi
     echo online >&3
-    while :; do sleep 1000 & wait; done"#;
+    while :; do sleep 0.05; done"#;
 
 /// A program that cannot start must cost nothing and nobody: neither processor time nor a line each time, and the
 /// healthy worker is not touched. The delays are the documented ones.
@@ -22,17 +22,18 @@ fn a_crash_loop_slows_down_grows_quiet_and_disturbs_nobody() {
     let healthy = srvwrap.worker_pids()[&0];
     srvwrap.touch("broken");
     let (since, ticks) = (Instant::now(), processor_time(srvwrap.pid()));
+    let killed = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as u64;
     send(srvwrap.worker_pids()[&1], Signal::SIGKILL);
     let starts = || {
         let text = std::fs::read_to_string(srvwrap.path().join("starts")).unwrap_or_default();
-        text.lines().map(|line| line.parse().expect("a number")).collect::<Vec<u64>>()
+        text.lines().map(|line| line.parse::<u64>().expect("a number") / 1_000_000).collect::<Vec<u64>>()
     };
     wait_until("it has been tried four times", || starts().len() >= 4);
     let (starts, share) = (starts(), (processor_time(srvwrap.pid()) - ticks) / since.elapsed().as_secs_f64());
-    for (gap, nominal) in starts.windows(2).zip([400, 800, 1600]) {
-        let gap = (gap[1] - gap[0]) / 1_000_000;
-        // 20 % either way, and what a busy machine adds or, where the first was written late, takes away.
-        assert!(gap >= nominal * 8 / 10 - 150 && gap <= nominal * 12 / 10 + 3000, "{gap} ms for {nominal}");
+    for (start, nominal) in starts.iter().zip([200, 600, 1400, 3000]) {
+        let after = start - killed;
+        // 20 % either way, and what a busy machine adds.
+        assert!(after >= nominal * 8 / 10 && after < nominal * 12 / 10 + 10_000, "{after} ms for {nominal}");
     }
     assert!(share < 0.05, "srvwrap took {share} of a processor");
     // The end of the fourth is the fifth failure, which is not told. It is dead, and the second answer comes after that
@@ -99,11 +100,11 @@ fn a_worker_that_had_served_for_a_while_is_replaced_at_once() {
     let program = "echo online >&3; sleep 1.2; [ $SRVWRAP_SLOT = 1 ] && exit 7; exec sleep 1000";
     let mut srvwrap = srvwrap(["-n", "2", "sh", "-c", program]).online();
     let first = srvwrap.worker_pids()[&1];
-    let line = srvwrap.wait_for(&format!("worker 1 (pid {first}) exited with status 7 after 1."));
+    let line = srvwrap.wait_for(&format!("worker 1 (pid {first}) exited with status 7 after "));
     assert!(line.ends_with("s online; replacing it"), "{line}");
     srvwrap.wait_for("worker 1 (pid ");
     let second = srvwrap.worker_pids()[&1];
-    let line = srvwrap.wait_for(&format!("worker 1 (pid {second}) exited with status 7 after 1."));
+    let line = srvwrap.wait_for(&format!("worker 1 (pid {second}) exited with status 7 after "));
     assert!(line.contains("; retrying in "), "once in ten seconds: {line}");
     srvwrap.stop();
 }
@@ -172,12 +173,12 @@ fn a_respawn_that_is_late_is_ended_and_tried_again_later() {
     let program = r#"
         [ $SRVWRAP_SLOT = 1 ] && until [ ! -e broken ]; do sleep 0.02; done
         echo online >&3; exec sleep 1000"#;
-    let mut srvwrap = srvwrap(["-n", "2", "--online-timeout", "700ms", "sh", "-c", program]).online();
+    let mut srvwrap = srvwrap(["-n", "2", "--online-timeout", "1500ms", "sh", "-c", program]).online();
     let first = srvwrap.worker_pids();
     srvwrap.touch("broken");
     send(first[&1], Signal::SIGKILL);
     srvwrap.wait_for("was killed by signal 9 (KILL)");
-    let late = srvwrap.wait_for("was not online within 700ms");
+    let late = srvwrap.wait_for("was not online within 1.5s");
     assert!(late.contains("worker 1 (pid ") && late.contains("; retrying in "), "{late}");
     std::fs::remove_file(srvwrap.path().join("broken")).expect("it was made");
     srvwrap.wait_for("worker 1 (pid ");
@@ -216,9 +217,9 @@ fn with_on_crash_exit_the_first_end_stops_all_and_is_passed_on() {
 #[test]
 fn with_on_crash_exit_a_deploy_is_no_crash() {
     let program = r#"
-        trap 'kill $! 2>/dev/null; exit 5' TERM
+        trap 'exit 5' TERM
         echo online >&3
-        while :; do sleep 1000 & wait; done"#;
+        while :; do sleep 0.05; done"#;
     let mut srvwrap = srvwrap(["-n", "2", "--on-crash", "exit", "sh", "-c", program]).online();
     srvwrap.signal(Signal::SIGHUP);
     srvwrap.wait_for("deploy 2 done");
