@@ -13,3 +13,4 @@ mod harness;
 
 mod boot;
 mod languages;
+mod load;
