@@ -3,14 +3,32 @@
 //! A test is a sentence, has its fixture inline, and waits for facts (a notice, an answer, a death), never for time.
 //! What the machine or the user's rights do not offer is skipped, loudly; with `SRVWRAP_TEST_REQUIRE=all` a skip is a
 //! failure. On a failure the log of srvwrap is printed.
-#![expect(
+//!
+//! A shell that handles a signal waits for a `sleep` of its own, and kills that before it ends: where it was started
+//! just after the signal to the group, it would otherwise live on until the stop limit.
+#![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    reason = "tests have clocks, threads and children"
+    clippy::print_stderr,
+    clippy::wildcard_enum_match_arm,
+    reason = "tests have clocks, threads and children, say what they skip, and decide nothing"
 )]
 
 mod harness;
 
+mod bad_input;
 mod boot;
+mod crashes;
+mod deploy;
+mod failed_deploys;
+mod faults;
+mod inheritance;
 mod languages;
 mod load;
+mod readiness;
+mod readme;
+mod recycling;
+mod scaling;
+mod spawning;
+mod stderr;
+mod tidy;

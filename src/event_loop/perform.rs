@@ -8,14 +8,23 @@ use crate::sys::children::{self, Pid};
 use crate::sys::notice_fd;
 use crate::wire::worker::SHUTDOWN;
 
-use super::EventLoop;
+use super::{EventLoop, SPAWNS_AT_ONCE};
 
 impl EventLoop {
-    /// Everything that is to be done now, in order.
+    /// What is to be done now, in order; but only so many workers are made at a time.
     pub(super) fn perform(&mut self) {
+        let mut spawns = 0;
+        self.effects_left = false;
         while let Some(effect) = self.supervisor.poll_effect() {
             match effect {
-                Effect::Spawn { worker, slot, generation } => self.spawn(worker, slot, generation),
+                Effect::Spawn { worker, slot, generation } => {
+                    self.spawn(worker, slot, generation);
+                    spawns += 1;
+                    if spawns == SPAWNS_AT_ONCE {
+                        self.effects_left = true;
+                        return;
+                    }
+                }
                 Effect::Retire { worker, signal } => self.retire(worker, signal),
                 Effect::Terminate { worker } => self.signal_group(worker, libc::SIGTERM),
                 Effect::Kill { worker } => self.signal_group(worker, libc::SIGKILL),
@@ -37,8 +46,9 @@ impl EventLoop {
         }
     }
 
+    /// The order may have waited behind others while the worker died: what is gone is told nothing.
     fn retire(&mut self, id: WorkerId, signal: Option<i32>) {
-        let Some(pid) = self.workers.find(id).map(|worker| worker.pid()) else { return };
+        let Some(pid) = self.workers.group(id) else { return };
         // The signal first: one that comes after the line may hit a program that has finished already and, on its way
         // out, has put its handlers away. A line that comes late is read by nobody.
         if let Some(signal) = signal {
@@ -58,8 +68,7 @@ impl EventLoop {
 
     /// To a group only as long as it is certainly the worker's.
     fn signal_group(&mut self, id: WorkerId, signal: i32) {
-        let Some(pid) = self.workers.find(id).map(|worker| worker.pid()) else { return };
-        if children::group_has_child_of_ours(pid) {
+        if let Some(pid) = self.workers.group(id) {
             self.tell_failure(pid, children::signal_group(pid, signal));
         }
     }

@@ -2,10 +2,14 @@
 
 pub(crate) mod examples;
 pub(crate) mod http;
+pub(crate) mod proc;
 pub(crate) mod require;
+pub(crate) mod strace;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -71,6 +75,21 @@ impl Starting {
         self
     }
 
+    /// Has another program start it, which stands before it on the command line.
+    pub(crate) fn under(mut self, program: &str, arguments: impl IntoIterator<Item = OsString>) -> Starting {
+        let inner = std::mem::replace(&mut self.command, Command::new(program));
+        self.command.args(arguments).arg(inner.get_program()).args(inner.get_args());
+        self.command.current_dir(self.directory.path());
+        for (name, value) in inner.get_envs() {
+            match value {
+                Some(value) => self.command.env(name, value),
+                None => self.command.env_remove(name),
+            };
+        }
+        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self
+    }
+
     pub(crate) fn start(mut self) -> Srvwrap {
         let mut child = self.command.spawn().expect("srvwrap can be started");
         let (sender, lines) = channel();
@@ -129,6 +148,51 @@ impl Srvwrap {
         kill(Pid::from_raw(self.child.id() as i32), signal).expect("srvwrap is there");
     }
 
+    /// Sends a signal and waits until srvwrap has taken it in, so that the next one of its kind is not merged with it.
+    pub(crate) fn signal_taken(&self, signal: Signal) {
+        self.signal(signal);
+        wait_until("the signal is no longer pending", || {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+            let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"));
+            let mask = pending.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+            mask.is_some_and(|mask| mask & (1 << (signal as u32 - 1)) == 0)
+        });
+    }
+
+    /// Its files: the program's directory, where a test and a program can leave each other word.
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Lets a program go on that waits for a file of this name.
+    pub(crate) fn touch(&self, name: &str) {
+        std::fs::write(self.path().join(name), "").expect("a file can be written");
+    }
+
+    /// Its living children.
+    pub(crate) fn children(&self) -> std::collections::BTreeSet<i32> {
+        let processes = std::fs::read_dir("/proc").expect("there is a /proc");
+        let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let parent = self.pid().to_string();
+        let is_child = |pid: &i32| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let mut fields = stat.rsplit(") ").next().unwrap_or("").split(' ');
+            fields.next().is_some_and(|state| !["Z", "X"].contains(&state)) && fields.next() == Some(&parent)
+        };
+        pids.filter(is_child).collect()
+    }
+
+    /// How many descriptors it has open.
+    pub(crate) fn open_descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("srvwrap is there").count()
+    }
+
+    /// Waits until its children are the workers last seen online, and nobody else.
+    pub(crate) fn wait_for_no_other_children(&mut self) {
+        let workers: std::collections::BTreeSet<i32> = self.worker_pids().into_values().collect();
+        wait_until("nobody lives but the workers", || self.children() == workers);
+    }
+
     /// The next line, after those waited for before, that holds `words`. Panics, with the log, where none comes.
     pub(crate) fn wait_for(&mut self, words: &str) -> String {
         self.next_line(words, PATIENCE)
@@ -176,6 +240,21 @@ impl Srvwrap {
     pub(crate) fn log(&mut self) -> String {
         self.log.extend(self.lines.try_iter());
         self.log.join("\n")
+    }
+
+    /// How many lines of everything said so far hold `words`.
+    pub(crate) fn times_said(&mut self, words: &str) -> usize {
+        self.log.extend(self.lines.try_iter());
+        self.log.iter().filter(|line| line.contains(words)).count()
+    }
+
+    /// Waits until so many lines hold `words`, wherever they stand among the others.
+    pub(crate) fn wait_until_said(&mut self, words: &str, times: usize) {
+        let until = Instant::now() + PATIENCE;
+        while self.times_said(words) < times {
+            assert!(Instant::now() < until, "not {times} times {words:?}; this was said:\n{}", self.log());
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// The port of the first TCP listener.
@@ -232,6 +311,11 @@ impl Srvwrap {
     }
 }
 
+/// Sends a signal to a process, by its id.
+pub(crate) fn send(pid: i32, signal: Signal) {
+    kill(Pid::from_raw(pid), signal).expect("it is there");
+}
+
 /// `worker 3 (pid 4711) …`
 pub(crate) fn worker_of(line: &str) -> Option<(u32, i32)> {
     let rest = line.split("worker ").nth(1)?;
@@ -272,4 +356,23 @@ pub(crate) fn before_exec(
 ) {
     // SAFETY: the hooks of these tests only make system calls.
     unsafe { command.pre_exec(hook) };
+}
+
+/// A terminal: its master, and itself. Neither reaches a process that another test starts at this moment.
+pub(crate) fn terminal() -> (File, OwnedFd) {
+    let master = File::options().read(true).write(true).open("/dev/ptmx").expect("a terminal can be made");
+    let unlocked: libc::c_int = 0;
+    // SAFETY: the number lives through the call; what the second call returns is new and ours.
+    unsafe {
+        assert_eq!(libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlocked), 0);
+        let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+        let terminal = libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags);
+        assert!(terminal >= 0);
+        (master, OwnedFd::from_raw_fd(terminal))
+    }
+}
+
+/// A pipe: where it is read, and where it is written. As above.
+pub(crate) fn pipe() -> (OwnedFd, OwnedFd) {
+    nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).expect("a pipe can be made")
 }
