@@ -27,6 +27,7 @@ mod failed_deploys;
 mod faults;
 mod inheritance;
 mod languages;
+mod load;
 mod pid_one;
 mod pid_reuse;
 mod readiness;
