@@ -50,7 +50,15 @@ pub(crate) enum Notice {
     ListenerShut {
         address: String,
         suspects: Vec<Who>,
+        /// It was, so often before that was not told.
+        before: u32,
         outcome: Mended,
+    },
+    /// A listener had been shut down, and now a worker is dead that was not told to end.
+    ListenerShutBy {
+        address: String,
+        who: Who,
+        after: Duration,
     },
     Stopping {
         asker: Asker,
@@ -210,8 +218,12 @@ impl Display for Notice {
             Notice::Deploy { generation, news } => write!(f, "deploy {generation} {news}"),
             Notice::Refused { asker, why } => write!(f, "{asker}: {why}"),
             Notice::Scale(news) => write!(f, "{news}"),
-            Notice::ListenerShut { address, suspects, outcome } => {
-                listener_shut(f, address, suspects, *outcome)
+            Notice::ListenerShut { address, suspects, before, outcome } => {
+                listener_shut(f, address, suspects, *before, *outcome)
+            }
+            Notice::ListenerShutBy { address, who, after } => {
+                let after = Seconds(*after);
+                write!(f, "{address} was shut down, it seems by {who}, which ended {after} after it")
             }
             Notice::Stopping { asker, workers } => write!(f, "{asker}: stopping {}", Workers(*workers)),
             Notice::Killing { asker, workers } => write!(f, "{asker}: killing {}", Workers(*workers)),
@@ -437,16 +449,28 @@ fn boot_failed(
     }
 }
 
-fn listener_shut(f: &mut Formatter<'_>, address: &str, suspects: &[Who], outcome: Mended) -> fmt::Result {
+fn listener_shut(
+    f: &mut Formatter<'_>,
+    address: &str,
+    suspects: &[Who],
+    before: u32,
+    outcome: Mended,
+) -> fmt::Result {
+    write!(f, "{address} was shut down ")?;
     match suspects {
-        [] => write!(f, "{address} was shut down by one of the workers")?,
-        [one] => write!(f, "{address} was shut down, it seems by {one}")?,
-        [one, more @ ..] => write!(f, "{address} was shut down, by {one} or one of {} others", more.len())?,
+        [] => write!(f, "by one of the workers")?,
+        [one] => write!(f, "by {one}, it seems")?,
+        [one, other] => write!(f, "by {one} or {other}")?,
+        [one, other, more @ ..] => write!(f, "by {one}, {other} or one of {} more", more.len())?,
+    }
+    match before {
+        0 => {}
+        before => write!(f, ", as {before} times before it")?,
     }
     match outcome {
         Mended::Healed => write!(f, "; listening again"),
         Mended::Rebound => write!(f, "; bound it anew, and replacing the workers"),
-        Mended::Lost => write!(f, "; it was handed in and cannot be bound anew, so srvwrap stops"),
+        Mended::Lost => write!(f, "; it cannot be bound anew, so srvwrap stops"),
     }
 }
 

@@ -26,6 +26,7 @@ use super::generation::Generation;
 use super::notice::{Fault, Notice, Who, WorkerNews};
 use super::worker::{Input, State, Worker};
 use super::{Asker, Effect, Event, Policy, Ready, Spec, Time, WorkerId};
+use listeners::Told;
 
 /// The finite state machine that decides everything. Its whole interface is [`Supervisor::handle_event`],
 /// [`Supervisor::handle_timeout`], [`Supervisor::poll_timeout`] and [`Supervisor::poll_effect`].
@@ -43,6 +44,10 @@ pub(crate) struct Supervisor {
     farewells: Vec<Farewell>,
     /// The last worker that died, to name it when a listener was shut down.
     last_dead: Option<(Time, Who)>,
+    /// When a listener was last shut down and nobody could be named, and its address.
+    unnamed_shut: Option<(Time, String)>,
+    /// What was told of each listener that was shut down.
+    told_shut: BTreeMap<usize, Told>,
     /// When a listener last had to be bound anew.
     rebound_at: Option<Time>,
     effects: VecDeque<Effect>,
@@ -177,6 +182,8 @@ impl Supervisor {
             waiting: Waiting::default(),
             farewells: Vec::new(),
             last_dead: None,
+            unnamed_shut: None,
+            told_shut: BTreeMap::new(),
             rebound_at: None,
             effects: VecDeque::new(),
             random: Random::new(seed),
@@ -327,7 +334,9 @@ impl Supervisor {
 
     fn remember_dead(&mut self, now: Time, id: WorkerId) {
         if let Some(worker) = self.workers.get(&id) {
-            self.last_dead = Some((now, Who { slot: worker.slot, pid: worker.pid }));
+            let who = Who { slot: worker.slot, pid: worker.pid };
+            self.last_dead = Some((now, who));
+            self.suspect_dead(now, who);
         }
     }
 

@@ -1,20 +1,28 @@
 //! The sockets that srvwrap holds: bound once, kept against what workers do to them.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
-use mio::unix::SourceFd;
-use mio::{Interest, Poll, Token};
+use mio::{Interest, Poll};
 
 use crate::config::{Address, Listener as Wanted};
-use crate::core::{Event, Mended, Notice};
+use crate::core::{Event, Mended, Notice, Time};
 use crate::log::Log;
+use crate::sys::hang_ups::HangUps;
 use crate::sys::listener::{self, BindError, DEFAULT_MODE, Listener};
 
-use super::{EventLoop, FIRST_LISTENER};
+use super::{EventLoop, HANG_UPS, watch};
+
+/// A listener that is shut down again and again is mended so often in a second at once; from then on it waits.
+const MENDS_AT_ONCE: u32 = 100;
+const MENDS_COUNTED: Duration = Duration::from_secs(1);
+/// A hundredth of a second without the listener, and hardly any work for us.
+const MEND_DELAY: Duration = Duration::from_millis(10);
 
 /// Empty once they are closed.
 pub(super) struct Listeners {
     held: Vec<Held>,
+    hang_ups: HangUps,
 }
 
 pub(super) struct Held {
@@ -22,16 +30,26 @@ pub(super) struct Held {
     /// As an operator reads it, with the port that was really bound.
     pub(super) address: String,
     socket: Listener,
+    /// How often it was mended since then.
+    mends: (Time, u32),
+    /// It is mended not before this.
+    mend_at: Option<Time>,
 }
 
 impl Listeners {
     /// All or none. Tells where it listens, since a port may have been left to the system.
     pub(super) fn bind(wanted: &[Wanted], poll: &Poll, log: &mut Log) -> Result<Listeners, String> {
+        let hang_ups = HangUps::new().map_err(|error| format!("cannot make an epoll instance: {error}"))?;
+        watch(poll, &hang_ups, HANG_UPS, Interest::READABLE)
+            .map_err(|error| format!("cannot watch listeners: {error}"))?;
         let mut held: Vec<Held> = Vec::new();
         for Wanted { name, address } in wanted {
             let socket = bind(address).map_err(|error| error.to_string())?;
-            watch(poll, held.len(), &socket).map_err(|error| format!("cannot watch {address}: {error}"))?;
-            held.push(Held { name: name.clone(), address: shown(&socket), socket });
+            hang_ups
+                .watch(&socket, held.len())
+                .map_err(|error| format!("cannot watch {address}: {error}"))?;
+            let (name, address) = (name.clone(), shown(address, &socket));
+            held.push(Held { name, address, socket, mends: (Time::default(), 0), mend_at: None });
         }
         for Held { name, address, .. } in &held {
             log.say(&Notice::Listening { name: name.clone(), address: address.clone() });
@@ -39,7 +57,7 @@ impl Listeners {
         if let Some(limit) = listener::clamped_backlog().filter(|_| !held.is_empty()) {
             log.say(&Notice::BacklogClamped { limit, wanted: listener::BACKLOG });
         }
-        Ok(Listeners { held })
+        Ok(Listeners { held, hang_ups })
     }
 
     pub(super) fn addresses(&self) -> Vec<String> {
@@ -54,9 +72,17 @@ impl Listeners {
         self.held.iter().map(|held| held.socket.as_fd())
     }
 
+    /// When one that waits to be mended is mended.
+    pub(super) fn next_turn(&self) -> Option<Time> {
+        self.held.iter().filter_map(|held| held.mend_at).min()
+    }
+
     /// From here on what no worker takes is reset.
     pub(super) fn close(&mut self) {
-        self.held.clear();
+        for held in std::mem::take(&mut self.held) {
+            // Workers that drain hold it too, and may shut it down: that is nobody's affair any more.
+            self.hang_ups.ignore(&held.socket);
+        }
     }
 
     pub(super) fn set_nonblocking(&self, index: usize, nonblocking: bool) {
@@ -69,6 +95,23 @@ impl Listeners {
 impl Held {
     pub(super) fn port(&self) -> Option<u16> {
         self.socket.local_address().map(|address| address.port())
+    }
+
+    /// Whether it may be mended now. Where not, `mend_at` says when.
+    fn may_be_mended(&mut self, now: Time) -> bool {
+        if let Some(at) = self.mend_at {
+            return at <= now;
+        }
+        let (since, count) = self.mends;
+        if now - since > MENDS_COUNTED {
+            self.mends = (now, 1);
+            return true;
+        }
+        self.mends = (since, count + 1);
+        if count >= MENDS_AT_ONCE {
+            self.mend_at = Some(now + MEND_DELAY);
+        }
+        count < MENDS_AT_ONCE
     }
 }
 
@@ -88,33 +131,54 @@ impl EventLoop {
         self.supervisor.handle_event(self.now(), Event::Listened { generation, nonblocking });
     }
 
-    /// Mends a listener that one of its holders has shut down.
-    pub(super) fn look_after_listener(&mut self, index: usize) {
-        let Some(held) = self.listeners.held.get_mut(index).filter(|held| !held.socket.is_listening()) else {
-            return;
-        };
-        let outcome = match mend(&mut held.socket) {
-            Ok(outcome) => outcome,
-            Err(error) => {
-                self.log.say(&error);
-                Mended::Lost
-            }
-        };
-        if outcome == Mended::Rebound {
-            if let Err(error) = watch(&self.poll, index, &held.socket) {
-                self.log.say(&format_args!("cannot watch {}: {error}", held.address));
+    pub(super) fn handle_hang_ups(&mut self) {
+        for index in self.listeners.hang_ups.take() {
+            self.look_after_listener(index);
+            self.perform();
+        }
+    }
+
+    /// Mends those that had to wait.
+    pub(super) fn look_after_overdue(&mut self) {
+        let now = self.now();
+        let is_due = |held: &Held| held.mend_at.is_some_and(|at| at <= now);
+        let count = self.listeners.held.len();
+        for index in 0..count {
+            if self.listeners.held.get(index).is_some_and(is_due) {
+                self.look_after_listener(index);
+                self.perform();
             }
         }
-        self.supervisor.handle_event(self.now(), Event::ListenerShut { listener: index, outcome });
+    }
+
+    /// Mends a listener that one of its holders has shut down.
+    fn look_after_listener(&mut self, index: usize) {
+        let now = self.now();
+        let Some(held) = self.listeners.held.get_mut(index) else { return };
+        let broken = !held.socket.is_listening();
+        if broken && !held.may_be_mended(now) {
+            return;
+        }
+        held.mend_at = None;
+        if !broken {
+            return;
+        }
+        let outcome = mend(held, index, &self.listeners.hang_ups).unwrap_or_else(|error| {
+            self.log.say(&error);
+            Mended::Lost
+        });
+        self.supervisor.handle_event(now, Event::ListenerShut { listener: index, outcome });
     }
 }
 
-fn mend(socket: &mut Listener) -> Result<Mended, BindError> {
-    socket.listen_again()?;
-    if socket.is_listening() {
+fn mend(held: &mut Held, index: usize, hang_ups: &HangUps) -> Result<Mended, String> {
+    held.socket.heal().map_err(|error| error.to_string())?;
+    if held.socket.is_listening() {
         return Ok(Mended::Healed);
     }
-    socket.bind_anew()?;
+    hang_ups.ignore(&held.socket);
+    held.socket.bind_anew().map_err(|error| error.to_string())?;
+    hang_ups.watch(&held.socket, index).map_err(|error| format!("cannot watch {}: {error}", held.address))?;
     Ok(Mended::Rebound)
 }
 
@@ -126,17 +190,12 @@ fn bind(address: &Address) -> Result<Listener, BindError> {
     }
 }
 
-/// A port alone where it is one socket for all addresses.
-fn shown(socket: &Listener) -> String {
-    match (socket.local_address(), socket.path()) {
-        (Some(address), _) if address.ip().is_unspecified() => format!("port {}", address.port()),
-        (Some(address), _) => address.to_string(),
-        (None, path) => Address::Unix(path.unwrap_or("".as_ref()).to_path_buf()).to_string(),
+/// As it was typed, with the port that was really bound and the whole path.
+fn shown(typed: &Address, socket: &Listener) -> String {
+    match (typed, socket.local_address(), socket.path()) {
+        (Address::Port(_), Some(address), _) => format!("port {}", address.port()),
+        (Address::Tcp(_) | Address::Unix(_), Some(address), _) => address.to_string(),
+        (_, None, Some(path)) => Address::Unix(path.to_path_buf()).to_string(),
+        (_, None, None) => typed.to_string(),
     }
-}
-
-/// Priority only: no connection wakes us, but a hang-up does.
-fn watch(poll: &Poll, index: usize, socket: &Listener) -> std::io::Result<()> {
-    let fd = socket.as_fd().as_raw_fd();
-    poll.registry().register(&mut SourceFd(&fd), Token(FIRST_LISTENER + index), Interest::PRIORITY)
 }

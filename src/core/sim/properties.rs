@@ -200,7 +200,10 @@ fn check_notice(world: &mut World, notice: &Notice) {
         Notice::Deploy { news: DeployNews::AbortedLate { .. }, .. } | Notice::Scale(_) => {}
         Notice::Worker { news: WorkerNews::Impossible, .. } => panic!("the world broke its promise"),
         Notice::Worker { .. } | Notice::BootFailed { .. } | Notice::Refused { .. } => {}
-        Notice::ListenerShut { .. } | Notice::Stopping { .. } | Notice::Killing { .. } => {}
+        Notice::ListenerShut { .. }
+        | Notice::ListenerShutBy { .. }
+        | Notice::Stopping { .. }
+        | Notice::Killing { .. } => {}
         Notice::Stopped { .. } | Notice::Listening { .. } => {}
         Notice::BacklogClamped { .. } | Notice::PassesNothingOn { .. } => {}
     }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::core::notice::{DeployNews, Fault, Notice, Who};
-use crate::core::worker::{Input, State};
+use crate::core::worker::{Input, State, Worker};
 use crate::core::{Effect, Mended, Ready, Time, WorkerId};
 
 use super::Supervisor;
@@ -15,8 +15,19 @@ use super::Supervisor;
 const REBOUND_EVERY: Duration = Duration::from_secs(10);
 /// How long they then wait.
 const REBOUND_DELAY: Duration = Duration::from_secs(5);
-/// A worker that died so recently may be the one that shut a listener down.
+/// A worker that died so recently may be the one that shut a listener down; or one that dies so soon after.
 const SUSPECT: Duration = Duration::from_secs(2);
+/// A listener that is shut down again and again by the same is told so often.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// What was told of one listener that was shut down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    at: Time,
+    suspects: Vec<Who>,
+    /// So many times it happened since then.
+    untold: u32,
+}
 
 impl Supervisor {
     /// Workers of this generation now live with these flags, which are never cleared under them.
@@ -46,8 +57,7 @@ impl Supervisor {
             return;
         }
         let address = self.listeners.get(listener).cloned().unwrap_or_default();
-        let suspects = self.suspects(now);
-        self.notice(Notice::ListenerShut { address: address.clone(), suspects, outcome });
+        self.tell_shut(now, listener, &address, outcome);
         match outcome {
             Mended::Healed => {}
             Mended::Rebound => self.renew_workers(now, address),
@@ -55,20 +65,48 @@ impl Supervisor {
         }
     }
 
+    fn tell_shut(&mut self, now: Time, listener: usize, address: &str, outcome: Mended) {
+        let suspects = self.suspects(now);
+        if suspects.is_empty() {
+            self.unnamed_shut = Some((now, address.to_string()));
+        }
+        let told = self.told_shut.get_mut(&listener).filter(|told| {
+            let known = suspects.iter().all(|suspect| told.suspects.contains(suspect));
+            known && now - told.at < TELL_EVERY && outcome == Mended::Healed
+        });
+        if let Some(told) = told {
+            told.untold += 1;
+            return;
+        }
+        let told = Told { at: now, suspects: suspects.clone(), untold: 0 };
+        let before = self.told_shut.insert(listener, told).map_or(0, |last| last.untold);
+        self.notice(Notice::ListenerShut { address: address.to_string(), suspects, before, outcome });
+    }
+
     /// The workers that are on their way out, and the one that died last: servers shut their listener down when they
-    /// stop.
+    /// stop. Where there is none of them and one worker in all, that one.
     fn suspects(&self, now: Time) -> Vec<Who> {
         let departs = |state: State| match state {
             State::Leaving { .. } | State::Retiring { .. } => true,
             State::Spawning | State::Unwanted { .. } | State::Starting { .. } | State::Online { .. } => false,
             State::Killed { .. } | State::Remnant { .. } | State::Stuck | State::Gone => false,
         };
+        let who = |worker: &Worker| Who { slot: worker.slot, pid: worker.pid };
         let departing = self.workers.values().filter(|worker| departs(worker.state));
-        let mut suspects: Vec<Who> =
-            departing.map(|worker| Who { slot: worker.slot, pid: worker.pid }).collect();
-        let dead = self.last_dead.filter(|(at, _)| now - *at <= SUSPECT);
+        let mut suspects: Vec<Who> = departing.map(who).collect();
+        let dead = self.last_dead.filter(|(at, who)| now - *at <= SUSPECT && !suspects.contains(who));
         suspects.extend(dead.map(|(_, who)| who));
+        if suspects.is_empty() && self.workers.len() == 1 {
+            suspects.extend(self.workers.values().map(who));
+        }
         suspects
+    }
+
+    /// A server that ends unasked shuts its listener down first, and can be named only now.
+    pub(super) fn suspect_dead(&mut self, now: Time, who: Who) {
+        if let Some((at, address)) = self.unnamed_shut.take().filter(|(at, _)| now - *at <= SUSPECT) {
+            self.notice(Notice::ListenerShutBy { address, who, after: now - at });
+        }
     }
 
     /// Every worker holds a dead socket: a deploy in progress fails, and the others are recycled.
