@@ -12,3 +12,6 @@
 mod harness;
 
 mod boot;
+mod listeners;
+mod shared_listener;
+mod unix_listeners;
