@@ -13,5 +13,6 @@ mod harness;
 
 mod boot;
 mod listeners;
+mod nonblocking;
 mod shared_listener;
 mod unix_listeners;

@@ -465,7 +465,8 @@ fn listener_shut(
     }
     match before {
         0 => {}
-        before => write!(f, ", as {before} times before it")?,
+        1 => write!(f, ", and once more since this was last said")?,
+        before => write!(f, ", and {before} times more since this was last said")?,
     }
     match outcome {
         Mended::Healed => write!(f, "; listening again"),

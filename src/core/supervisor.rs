@@ -42,8 +42,6 @@ pub(crate) struct Supervisor {
     waiting: Waiting,
     /// Scales down whose workers are not gone yet.
     farewells: Vec<Farewell>,
-    /// The last worker that died, to name it when a listener was shut down.
-    last_dead: Option<(Time, Who)>,
     /// When a listener was last shut down and nobody could be named, and its address.
     unnamed_shut: Option<(Time, String)>,
     /// What was told of each listener that was shut down.
@@ -181,7 +179,6 @@ impl Supervisor {
             activity: Activity::Serving,
             waiting: Waiting::default(),
             farewells: Vec::new(),
-            last_dead: None,
             unnamed_shut: None,
             told_shut: BTreeMap::new(),
             rebound_at: None,
@@ -206,7 +203,7 @@ impl Supervisor {
             Event::Said { worker, said } => self.said(now, worker, said),
             Event::Hushed { worker } => self.hushed(worker),
             Event::Died { worker, ending } => {
-                self.remember_dead(now, worker);
+                self.suspect_dead(now, worker);
                 self.step(now, worker, Input::Died, Fault::Ended(ending));
             }
             Event::Emptied { worker } => self.step(now, worker, Input::Emptied, Fault::None),
@@ -329,14 +326,6 @@ impl Supervisor {
             let who = Who { slot: worker.slot, pid: worker.pid };
             let news = WorkerNews::HushedEarly { limit: self.policy.online_timeout };
             self.notice(Notice::Worker { who, news });
-        }
-    }
-
-    fn remember_dead(&mut self, now: Time, id: WorkerId) {
-        if let Some(worker) = self.workers.get(&id) {
-            let who = Who { slot: worker.slot, pid: worker.pid };
-            self.last_dead = Some((now, who));
-            self.suspect_dead(now, who);
         }
     }
 

@@ -45,11 +45,10 @@ impl Listeners {
         let mut held: Vec<Held> = Vec::new();
         for Wanted { name, address } in wanted {
             let socket = bind(address).map_err(|error| error.to_string())?;
-            hang_ups
-                .watch(&socket, held.len())
-                .map_err(|error| format!("cannot watch {address}: {error}"))?;
             let (name, address) = (name.clone(), shown(address, &socket));
-            held.push(Held { name, address, socket, mends: (Time::default(), 0), mend_at: None });
+            let new = Held { name, address, socket, mends: (Time::default(), 0), mend_at: None };
+            new.watch(held.len(), &hang_ups)?;
+            held.push(new);
         }
         for Held { name, address, .. } in &held {
             log.say(&Notice::Listening { name: name.clone(), address: address.clone() });
@@ -97,21 +96,37 @@ impl Held {
         self.socket.local_address().map(|address| address.port())
     }
 
-    /// Whether it may be mended now. Where not, `mend_at` says when.
-    fn may_be_mended(&mut self, now: Time) -> bool {
-        if let Some(at) = self.mend_at {
-            return at <= now;
-        }
+    /// Whether it has been mended so often of late that it is to wait.
+    fn is_mended_too_often(&mut self, now: Time) -> bool {
         let (since, count) = self.mends;
-        if now - since > MENDS_COUNTED {
-            self.mends = (now, 1);
-            return true;
+        self.mends = if now - since > MENDS_COUNTED { (now, 1) } else { (since, count + 1) };
+        self.mends.1 > MENDS_AT_ONCE
+    }
+
+    /// Nor is it watched until then: each shutdown(2) of one that does not listen would wake us.
+    fn wait_for_mending(&mut self, now: Time, hang_ups: &HangUps) {
+        self.mend_at = Some(now + MEND_DELAY);
+        hang_ups.ignore(&self.socket);
+    }
+
+    /// What kind of listener it is decides, not how it is afterwards: another worker may shut it down in between, and
+    /// the hang-up tells that, or the look at it a moment later.
+    fn mend(&mut self, index: usize, now: Time, hang_ups: &HangUps) -> Result<Mended, String> {
+        if self.socket.path().is_none() {
+            self.socket.heal().map_err(|error| error.to_string())?;
+            if !self.socket.is_listening() {
+                self.wait_for_mending(now, hang_ups);
+            }
+            return Ok(Mended::Healed);
         }
-        self.mends = (since, count + 1);
-        if count >= MENDS_AT_ONCE {
-            self.mend_at = Some(now + MEND_DELAY);
-        }
-        count < MENDS_AT_ONCE
+        hang_ups.ignore(&self.socket);
+        self.socket.bind_anew().map_err(|error| error.to_string())?;
+        self.watch(index, hang_ups)?;
+        Ok(Mended::Rebound)
+    }
+
+    fn watch(&self, index: usize, hang_ups: &HangUps) -> Result<(), String> {
+        hang_ups.watch(&self.socket, index).map_err(|error| format!("cannot watch {}: {error}", self.address))
     }
 }
 
@@ -154,32 +169,29 @@ impl EventLoop {
     /// Mends a listener that one of its holders has shut down.
     fn look_after_listener(&mut self, index: usize) {
         let now = self.now();
-        let Some(held) = self.listeners.held.get_mut(index) else { return };
-        let broken = !held.socket.is_listening();
-        if broken && !held.may_be_mended(now) {
+        let Listeners { held, hang_ups } = &mut self.listeners;
+        let Some(held) = held.get_mut(index).filter(|held| held.mend_at.is_none_or(|at| at <= now)) else {
+            return;
+        };
+        let has_waited = held.mend_at.take().is_some();
+        if has_waited {
+            if let Err(error) = held.watch(index, hang_ups) {
+                self.log.say(&error);
+            }
+        }
+        if held.socket.is_listening() {
             return;
         }
-        held.mend_at = None;
-        if !broken {
+        if !has_waited && held.is_mended_too_often(now) {
+            held.wait_for_mending(now, hang_ups);
             return;
         }
-        let outcome = mend(held, index, &self.listeners.hang_ups).unwrap_or_else(|error| {
+        let outcome = held.mend(index, now, hang_ups).unwrap_or_else(|error| {
             self.log.say(&error);
             Mended::Lost
         });
         self.supervisor.handle_event(now, Event::ListenerShut { listener: index, outcome });
     }
-}
-
-fn mend(held: &mut Held, index: usize, hang_ups: &HangUps) -> Result<Mended, String> {
-    held.socket.heal().map_err(|error| error.to_string())?;
-    if held.socket.is_listening() {
-        return Ok(Mended::Healed);
-    }
-    hang_ups.ignore(&held.socket);
-    held.socket.bind_anew().map_err(|error| error.to_string())?;
-    hang_ups.watch(&held.socket, index).map_err(|error| format!("cannot watch {}: {error}", held.address))?;
-    Ok(Mended::Rebound)
 }
 
 fn bind(address: &Address) -> Result<Listener, BindError> {

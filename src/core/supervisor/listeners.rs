@@ -15,7 +15,7 @@ use super::Supervisor;
 const REBOUND_EVERY: Duration = Duration::from_secs(10);
 /// How long they then wait.
 const REBOUND_DELAY: Duration = Duration::from_secs(5);
-/// A worker that died so recently may be the one that shut a listener down; or one that dies so soon after.
+/// A worker that dies so soon after a listener was shut down may be the one that did it.
 const SUSPECT: Duration = Duration::from_secs(2);
 /// A listener that is shut down again and again by the same is told so often.
 const TELL_EVERY: Duration = Duration::from_secs(10);
@@ -66,13 +66,14 @@ impl Supervisor {
     }
 
     fn tell_shut(&mut self, now: Time, listener: usize, address: &str, outcome: Mended) {
-        let suspects = self.suspects(now);
+        let suspects = self.suspects();
         if suspects.is_empty() {
             self.unnamed_shut = Some((now, address.to_string()));
         }
         let told = self.told_shut.get_mut(&listener).filter(|told| {
             let known = suspects.iter().all(|suspect| told.suspects.contains(suspect));
-            known && now - told.at < TELL_EVERY && outcome == Mended::Healed
+            let unnamed = suspects.is_empty() && !told.suspects.is_empty();
+            known && !unnamed && now - told.at < TELL_EVERY && outcome == Mended::Healed
         });
         if let Some(told) = told {
             told.untold += 1;
@@ -83,9 +84,9 @@ impl Supervisor {
         self.notice(Notice::ListenerShut { address: address.to_string(), suspects, before, outcome });
     }
 
-    /// The workers that are on their way out, and the one that died last: servers shut their listener down when they
-    /// stop. Where there is none of them and one worker in all, that one.
-    fn suspects(&self, now: Time) -> Vec<Who> {
+    /// The workers that are on their way out: servers shut their listener down when they stop. Where there is none of
+    /// them and one worker in all, that one. The dead are none, because a hang-up is told before the death after it.
+    fn suspects(&self) -> Vec<Who> {
         let departs = |state: State| match state {
             State::Leaving { .. } | State::Retiring { .. } => true,
             State::Spawning | State::Unwanted { .. } | State::Starting { .. } | State::Online { .. } => false,
@@ -94,8 +95,6 @@ impl Supervisor {
         let who = |worker: &Worker| Who { slot: worker.slot, pid: worker.pid };
         let departing = self.workers.values().filter(|worker| departs(worker.state));
         let mut suspects: Vec<Who> = departing.map(who).collect();
-        let dead = self.last_dead.filter(|(at, who)| now - *at <= SUSPECT && !suspects.contains(who));
-        suspects.extend(dead.map(|(_, who)| who));
         if suspects.is_empty() && self.workers.len() == 1 {
             suspects.extend(self.workers.values().map(who));
         }
@@ -103,7 +102,9 @@ impl Supervisor {
     }
 
     /// A server that ends unasked shuts its listener down first, and can be named only now.
-    pub(super) fn suspect_dead(&mut self, now: Time, who: Who) {
+    pub(super) fn suspect_dead(&mut self, now: Time, id: WorkerId) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        let who = Who { slot: worker.slot, pid: worker.pid };
         if let Some((at, address)) = self.unnamed_shut.take().filter(|(at, _)| now - *at <= SUSPECT) {
             self.notice(Notice::ListenerShutBy { address, who, after: now - at });
         }
