@@ -200,6 +200,26 @@ fn a_flag_that_a_failed_deploy_has_cleared_under_node_is_set_again_and_node_answ
     releases.stop();
 }
 
+/// The first of the new workers is online, the second is not: the old ones serve on, with what is theirs.
+#[test]
+fn a_flag_that_a_worker_has_cleared_is_set_again_when_it_comes_online_beside_node() {
+    let Some(python) = require::python().filter(|_| require::program("node")) else { return };
+    let mut releases = Releases::start(&[], &node_program(NODE));
+    let first = "if os.environ['SRVWRAP_SLOT'] == '0':
+    listener.setblocking(True)
+    os.write(3, b'online\\n')";
+    let half = CLEARING_PYTHON.replace("listener.setblocking(True)", first);
+    releases.deploy(&format!("#!{python}\n{half}"));
+    let before = releases.worker;
+    wait_until("the first is online", || releases.srvwrap.worker_pids()[&0] != before);
+    wait_until("the flag is set again", || releases.is_nonblocking());
+    assert!(!releases.srvwrap.has_said("deploy 2 failed"));
+    fs::write(releases.srvwrap.directory.path().join("fail"), "").unwrap();
+    releases.srvwrap.wait_for("deploy 2 failed: ");
+    releases.serves("node");
+    releases.stop();
+}
+
 /// Of programs that say nothing it is never known under which flag they serve.
 #[test]
 fn with_readiness_by_exec_a_flag_is_never_cleared() {

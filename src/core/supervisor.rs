@@ -208,7 +208,7 @@ impl Supervisor {
             }
             Event::Emptied { worker } => self.step(now, worker, Input::Emptied, Fault::None),
             Event::Requested { asker, request } => self.requested(now, asker, request),
-            Event::Listened { generation, nonblocking } => self.listened(generation, nonblocking),
+            Event::Listened { generation, nonblocking } => self.listened(generation, &nonblocking),
             Event::ListenerShut { listener, outcome } => self.listener_shut(now, listener, outcome),
             Event::StrangerDied => self.stranger_died(),
             Event::Childless => self.childless(),

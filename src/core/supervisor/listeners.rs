@@ -3,6 +3,7 @@
 //! A worker's shutdown(2) stops a listener for all, and O_NONBLOCK set by one is set for all. This decides what follows;
 //! mending a socket is done elsewhere, and told here as [`Event::ListenerShut`](crate::core::Event).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::core::notice::{DeployNews, Fault, Notice, Who};
@@ -30,11 +31,20 @@ pub(super) struct Told {
 }
 
 impl Supervisor {
-    /// Workers of this generation now live with these flags, which are never cleared under them.
-    pub(super) fn listened(&mut self, generation: u32, nonblocking: Vec<usize>) {
+    /// Workers of this generation now live with these flags, which are never cleared under them. Where somebody else
+    /// has cleared them, they are set again.
+    pub(super) fn listened(&mut self, generation: u32, nonblocking: &[usize]) {
         let known = [self.serving.as_mut(), self.activity.next_generation_mut()];
-        if let Some(known) = known.into_iter().flatten().find(|known| known.number == generation) {
-            known.nonblocking.extend(nonblocking);
+        let mut cleared = BTreeSet::new();
+        for known in known.into_iter().flatten() {
+            cleared.extend(known.nonblocking.iter().copied().filter(|index| !nonblocking.contains(index)));
+            if known.number == generation {
+                known.nonblocking.extend(nonblocking.iter().copied());
+            }
+        }
+        if !cleared.is_empty() && !self.activity.is_ending() {
+            let nonblocking = cleared.into_iter().collect();
+            self.effects.push_back(Effect::RestoreFlags { nonblocking, clear_others: false });
         }
     }
 
