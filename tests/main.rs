@@ -4,12 +4,9 @@
 //! What the machine or the user's rights do not offer is skipped, loudly; with `SRVWRAP_TEST_REQUIRE=all` a skip is a
 //! failure. On a failure the log of srvwrap is printed.
 //!
-//! A shell that handles a signal waits for a `sleep` of its own, and kills that before it ends: where it was started
-//! just after the signal to the group, it would otherwise live on until the stop limit.
-#![allow(
 //! A shell that handles a signal waits in short sleeps: a long one, started just after the signal to the group, would
 //! live on until the stop limit.
-#![expect(
+#![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
     clippy::print_stderr,
@@ -27,13 +24,16 @@ mod failed_deploys;
 mod faults;
 mod inheritance;
 mod languages;
+mod listeners;
 mod load;
+mod nonblocking;
 mod pid_one;
 mod pid_reuse;
 mod readiness;
 mod readme;
 mod recycling;
 mod scaling;
+mod shared_listener;
 mod signals;
 mod spawning;
 mod stderr;
@@ -41,3 +41,4 @@ mod stopping;
 mod stopping_groups;
 mod terminal;
 mod tidy;
+mod unix_listeners;

@@ -55,7 +55,15 @@ pub(crate) enum Notice {
     ListenerShut {
         address: String,
         suspects: Vec<Who>,
+        /// It was, so often before that was not told.
+        before: u32,
         outcome: Mended,
+    },
+    /// A listener had been shut down, and now a worker is dead that was not told to end.
+    ListenerShutBy {
+        address: String,
+        who: Who,
+        after: Duration,
     },
     Stopping {
         asker: Asker,
@@ -218,8 +226,12 @@ impl Display for Notice {
             Notice::Refused { asker: Asker::Client(_), why } => write!(f, "{why}"),
             Notice::Refused { asker, why } => write!(f, "{asker}: {why}"),
             Notice::Scale(news) => write!(f, "{news}"),
-            Notice::ListenerShut { address, suspects, outcome } => {
-                listener_shut(f, address, suspects, *outcome)
+            Notice::ListenerShut { address, suspects, before, outcome } => {
+                listener_shut(f, address, suspects, *before, *outcome)
+            }
+            Notice::ListenerShutBy { address, who, after } => {
+                let after = Seconds(*after);
+                write!(f, "{address} was shut down, it seems by {who}, which ended {after} after it")
             }
             Notice::Stopping { asker, workers } => write!(f, "{asker}: stopping {}", Workers(*workers)),
             Notice::Killing { asker, workers } => write!(f, "{asker}: killing {}", Workers(*workers)),
@@ -465,19 +477,29 @@ impl Display for Holds<'_> {
     }
 }
 
-fn listener_shut(f: &mut Formatter<'_>, address: &str, suspects: &[Who], outcome: Mended) -> fmt::Result {
+fn listener_shut(
+    f: &mut Formatter<'_>,
+    address: &str,
+    suspects: &[Who],
+    before: u32,
+    outcome: Mended,
+) -> fmt::Result {
+    write!(f, "{address} was shut down ")?;
     match suspects {
-        [] => write!(f, "{address} was shut down by one of the workers")?,
-        [one] => write!(f, "{address} was shut down, it seems by {one}")?,
-        [one, other] => write!(f, "{address} was shut down, it seems by {one} or {other}")?,
-        [one, more @ ..] => {
-            write!(f, "{address} was shut down, it seems by {one} or one of {} others", more.len())?;
-        }
+        [] => write!(f, "by one of the workers")?,
+        [one] => write!(f, "by {one}, it seems")?,
+        [one, other] => write!(f, "by {one} or {other}, it seems")?,
+        [one, more @ ..] => write!(f, "by {one} or one of {} others, it seems", more.len())?,
+    }
+    match before {
+        0 => {}
+        1 => write!(f, ", and once more since this was last said")?,
+        before => write!(f, ", and {before} times more since this was last said")?,
     }
     match outcome {
         Mended::Healed => write!(f, "; listening again"),
         Mended::Rebound => write!(f, "; bound it anew, and replacing the workers"),
-        Mended::Lost => write!(f, "; it was handed in and cannot be bound anew, so srvwrap stops"),
+        Mended::Lost => write!(f, "; it cannot be bound anew, so srvwrap stops"),
     }
 }
 

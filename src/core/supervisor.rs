@@ -26,6 +26,7 @@ use super::generation::Generation;
 use super::notice::{Fault, Notice, Who};
 use super::worker::{Heard, Input, State, Worker};
 use super::{Answer, Asker, Effect, Event, Policy, Spec, Time, WorkerId};
+use listeners::Told;
 
 /// The finite state machine that decides everything. Its whole interface is [`Supervisor::handle_event`],
 /// [`Supervisor::handle_timeout`], [`Supervisor::poll_timeout`] and [`Supervisor::poll_effect`].
@@ -41,8 +42,10 @@ pub(crate) struct Supervisor {
     waiting: Waiting,
     /// Scales that are over but for workers that are not gone yet.
     farewells: Vec<Farewell>,
-    /// The last worker that died, to name it when a listener was shut down.
-    last_dead: Option<(Time, Who)>,
+    /// When a listener was last shut down and nobody could be named, and its address.
+    unnamed_shut: Option<(Time, String)>,
+    /// What was told of each listener that was shut down.
+    told_shut: BTreeMap<usize, Told>,
     /// When a listener last had to be bound anew.
     rebound_at: Option<Time>,
     effects: VecDeque<Effect>,
@@ -180,7 +183,8 @@ impl Supervisor {
             activity: Activity::Serving,
             waiting: Waiting::default(),
             farewells: Vec::new(),
-            last_dead: None,
+            unnamed_shut: None,
+            told_shut: BTreeMap::new(),
             rebound_at: None,
             effects: VecDeque::new(),
             random: Random::new(seed),
@@ -206,12 +210,12 @@ impl Supervisor {
             Event::Said { worker, said } => self.said(now, worker, said),
             Event::Hushed { worker } => self.hushed(now, worker),
             Event::Died { worker, ending } => {
-                self.remember_dead(now, worker);
+                self.suspect_dead(now, worker);
                 self.step(now, worker, Input::Died, Fault::Ended(ending));
             }
             Event::Emptied { worker } => self.step(now, worker, Input::Emptied, Fault::None),
             Event::Requested { asker, request } => self.requested(now, asker, request),
-            Event::Listened { generation, nonblocking } => self.listened(generation, nonblocking),
+            Event::Listened { generation, nonblocking } => self.listened(generation, &nonblocking),
             Event::ListenerShut { listener, outcome } => self.listener_shut(now, listener, outcome),
             Event::StrangerDied => self.stranger_died(),
             Event::Childless => self.childless(),
@@ -334,12 +338,6 @@ impl Supervisor {
             worker.heard = Heard::End;
         }
         self.step(now, id, Input::Hushed, Fault::None);
-    }
-
-    fn remember_dead(&mut self, now: Time, id: WorkerId) {
-        if let Some(worker) = self.workers.get(&id) {
-            self.last_dead = Some((now, Who { slot: worker.slot, pid: worker.pid }));
-        }
     }
 
     fn notice(&mut self, notice: Notice) {

@@ -321,6 +321,8 @@ impl EventLoop {
     }
 
     fn bury_worker(&mut self, worker: WorkerId, dead: Dead) {
+        // What it did to a listener was before its death, and is told first.
+        self.handle_hang_ups();
         self.see_execution(worker);
         self.hear(worker, LAST_BYTES);
         self.workers.paused.remove(&worker);

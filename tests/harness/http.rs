@@ -4,6 +4,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// Where a server is.
@@ -135,5 +138,44 @@ fn trouble(error: &std::io::Error) -> Trouble {
         std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe => Trouble::Reset,
         std::io::ErrorKind::UnexpectedEof => Trouble::Truncated,
         _ => Trouble::Other(error.to_string()),
+    }
+}
+
+/// Clients that ask again and again, with a connection for each request.
+pub(crate) struct Clients {
+    go_on: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<(usize, Vec<Trouble>)>>,
+}
+
+impl Clients {
+    pub(crate) fn start(target: &Target, count: usize) -> Clients {
+        let go_on = Arc::new(AtomicBool::new(true));
+        let client = |_| {
+            let (target, go_on) = (target.clone(), Arc::clone(&go_on));
+            thread::spawn(move || {
+                let (mut answered, mut troubles) = (0, Vec::new());
+                while go_on.load(Ordering::Relaxed) {
+                    match get(&target, "/") {
+                        Ok(_) => answered += 1,
+                        Err(trouble) => troubles.push(trouble),
+                    }
+                }
+                (answered, troubles)
+            })
+        };
+        let threads = (0..count).map(client).collect();
+        Clients { go_on, threads }
+    }
+
+    /// How many requests were answered, and what became of the others.
+    pub(crate) fn end(self) -> (usize, Vec<Trouble>) {
+        self.go_on.store(false, Ordering::Relaxed);
+        let (mut answered, mut troubles) = (0, Vec::new());
+        for thread in self.threads {
+            let (more, other) = thread.join().expect("a client does not panic");
+            answered += more;
+            troubles.extend(other);
+        }
+        (answered, troubles)
     }
 }

@@ -261,10 +261,11 @@ impl Srvwrap {
 
     /// The port of the first TCP listener.
     pub(crate) fn port(&mut self) -> u16 {
-        let line = match self.log.iter().find(|line| line.contains("listening on ")) {
-            Some(line) => line.clone(),
-            None => self.wait_for("listening on "),
-        };
+        let is_tcp = |line: &&String| line.contains("listening on ") && !line.contains(" unix:");
+        while self.log.iter().find(is_tcp).is_none() {
+            self.wait_for("listening on ");
+        }
+        let line = self.log.iter().find(is_tcp).expect("just found").clone();
         let address = line.split("listening on ").nth(1).expect("just found");
         let digits = address.split(' ').find_map(|word| word.rsplit(':').next()?.parse().ok());
         digits.unwrap_or_else(|| panic!("no port in {line:?}"))

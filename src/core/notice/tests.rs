@@ -254,6 +254,7 @@ fn others() -> Vec<(Notice, &'static str)> {
     let shut = |suspects: &[Who], outcome| Notice::ListenerShut {
         address: address(),
         suspects: suspects.to_vec(),
+        before: 0,
         outcome,
     };
     let other = Who { slot: 0, pid: 17 };
@@ -274,21 +275,20 @@ fn others() -> Vec<(Notice, &'static str)> {
         ),
         (
             shut(&[], Mended::Lost),
-            "127.0.0.1:8000 was shut down by one of the workers; it was handed in and cannot be bound anew, so srvwrap \
-             stops",
+            "127.0.0.1:8000 was shut down by one of the workers; it cannot be bound anew, so srvwrap stops",
         ),
         (
             shut(&[W3], Mended::Healed),
-            "127.0.0.1:8000 was shut down, it seems by worker 3 (pid 4711); listening again",
+            "127.0.0.1:8000 was shut down by worker 3 (pid 4711), it seems; listening again",
         ),
         (
             shut(&[W3, other], Mended::Rebound),
-            "127.0.0.1:8000 was shut down, it seems by worker 3 (pid 4711) or worker 0 (pid 17); bound it anew, and \
+            "127.0.0.1:8000 was shut down by worker 3 (pid 4711) or worker 0 (pid 17), it seems; bound it anew, and \
              replacing the workers",
         ),
         (
             shut(&[W3, other, other], Mended::Healed),
-            "127.0.0.1:8000 was shut down, it seems by worker 3 (pid 4711) or one of 2 others; listening again",
+            "127.0.0.1:8000 was shut down by worker 3 (pid 4711) or one of 2 others, it seems; listening again",
         ),
         (Notice::Stopping { asker: Asker::Signal("TERM"), workers: 4 }, "TERM: stopping 4 workers"),
         (Notice::Killing { asker: Asker::Signal("QUIT"), workers: 1 }, "QUIT: killing 1 worker"),

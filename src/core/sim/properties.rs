@@ -377,7 +377,7 @@ fn check_notice(world: &mut World, notice: &Notice) {
         Notice::Worker { news: WorkerNews::Impossible, .. } => panic!("the world broke its promise"),
         Notice::Scale(_) | Notice::Worker { .. } | Notice::WorkerFailed { .. } => {}
         Notice::BootFailed { .. } => world.properties.boot_failed = true,
-        Notice::Refused { .. } | Notice::ListenerShut { .. } => {}
+        Notice::Refused { .. } | Notice::ListenerShut { .. } | Notice::ListenerShutBy { .. } => {}
         Notice::Listening { .. } | Notice::BacklogClamped { .. } | Notice::PassesNothingOn { .. } => {}
     }
 }
