@@ -24,7 +24,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::config::Config;
-use crate::core::{Asker, Effect, Event, Policy, Request, Scale, Spec, Supervisor, Time, WorkerId};
+use crate::core::{Asker, Event, Request, Scale, Spec, Supervisor, Time, WorkerId};
 use crate::log::Log;
 use crate::sys::signals::{Arrived, Origin, Signals};
 use crate::sys::startup::Startup;
@@ -39,6 +39,8 @@ const STDERR: Token = Token(1);
 const FIRST_LISTENER: usize = 2;
 const FIRST_WORKER: usize = 1 << 20;
 
+/// Workers that are made before anything else gets its turn: fork and exec take most of a millisecond each.
+const SPAWNS_AT_ONCE: usize = 8;
 /// Deaths that are handled before anything else gets its turn.
 const DEATHS_AT_ONCE: usize = 256;
 
@@ -54,6 +56,8 @@ pub(crate) struct EventLoop {
     log: Log,
     /// More children may be dead than were handled.
     deaths_left: bool,
+    /// More is to be done than was done.
+    effects_left: bool,
     /// The exit code, once there is one.
     ended: Option<u8>,
 }
@@ -87,7 +91,6 @@ impl EventLoop {
             Time::default(),
         );
         let workers = Workers::new(&config);
-        let (deaths_left, ended) = (false, None);
         Ok(EventLoop {
             poll,
             origin,
@@ -97,15 +100,15 @@ impl EventLoop {
             listeners,
             workers,
             log,
-            deaths_left,
-            ended,
+            deaths_left: false,
+            effects_left: true,
+            ended: None,
         })
     }
 
     /// Runs until the end, and returns the exit code.
     pub(crate) fn run(mut self) -> u8 {
         let mut events = Events::with_capacity(256);
-        self.perform();
         let code = loop {
             if let Some(code) = self.ended {
                 break code;
@@ -118,6 +121,7 @@ impl EventLoop {
             self.handle_deaths();
             self.listen_to_paused();
             self.handle_timeout();
+            self.perform();
         };
         self.log.finish();
         code
@@ -131,8 +135,11 @@ impl EventLoop {
 
     fn wait(&mut self, events: &mut Events) {
         let deadline = [self.supervisor.poll_timeout(), self.workers.next_turn()].into_iter().flatten().min();
-        let timeout =
-            if self.deaths_left { Some(Duration::ZERO) } else { deadline.map(|at| at - self.now()) };
+        let timeout = if self.deaths_left || self.effects_left {
+            Some(Duration::ZERO)
+        } else {
+            deadline.map(|at| at - self.now())
+        };
         match self.poll.poll(events, timeout) {
             Ok(()) => {}
             // A signal came: its byte is in the pipe, and the next round finds it.
@@ -168,7 +175,6 @@ impl EventLoop {
         let now = self.now();
         if self.supervisor.poll_timeout().is_some_and(|at| at <= now) {
             self.supervisor.handle_timeout(now);
-            self.perform();
         }
     }
 

@@ -28,6 +28,8 @@ pub(crate) struct Log {
     queued_bytes: usize,
     /// Notices that were lost since the last time that their number was said.
     dropped: u64,
+    /// The last write found nobody, and never will: there is nothing to wait for.
+    broken: bool,
 }
 
 impl Log {
@@ -36,7 +38,7 @@ impl Log {
     }
 
     fn to(stderr: Option<Stderr>) -> Log {
-        Log { stderr, queue: VecDeque::new(), queued_bytes: 0, dropped: 0 }
+        Log { stderr, queue: VecDeque::new(), queued_bytes: 0, dropped: 0, broken: false }
     }
 
     /// One notice: a sentence without its period, in one line whatever it holds, cut after 4096 bytes.
@@ -61,13 +63,14 @@ impl Log {
     }
 
     /// What to watch for room, edge-triggered, and only for as long as this is not `None`, that is while something
-    /// waits to be said: else each read of a pipe's reader would wake us.
+    /// waits to be said: else each read of a pipe's reader would wake us. Nothing where stderr is broken: what nobody
+    /// reads is ready all the time, and would keep us busy.
     pub(crate) fn fd(&self) -> Option<RawFd> {
         self.stderr.as_ref().filter(|_| self.waits()).and_then(Stderr::fd)
     }
 
     fn waits(&self) -> bool {
-        !self.queue.is_empty() || self.dropped > 0
+        !self.broken && (!self.queue.is_empty() || self.dropped > 0)
     }
 
     /// The last flush: waits for a slow reader, but no longer than 2 s in all.
@@ -87,13 +90,17 @@ impl Log {
         while let Some(line) = self.queue.front_mut() {
             match write(self.stderr.as_ref(), line) {
                 Ok(written) => {
+                    self.broken = false;
                     self.queued_bytes -= written;
                     line.drain(..written);
                     if line.is_empty() {
                         self.queue.pop_front();
                     }
                 }
-                Err(WriteError::Full) => return false,
+                Err(WriteError::Full) => {
+                    self.broken = false;
+                    return false;
+                }
                 Err(WriteError::Lost(_)) => self.lose_queue(),
             }
         }
@@ -104,6 +111,7 @@ impl Log {
         self.dropped += self.queue.len() as u64;
         self.queue.clear();
         self.queued_bytes = 0;
+        self.broken = true;
     }
 
     /// For an empty queue: the count takes its place in the order of the lines.
@@ -111,7 +119,9 @@ impl Log {
         let (notices, were) = if self.dropped == 1 { ("notice", "was") } else { ("notices", "were") };
         let count = self.dropped;
         let mut line = line_of(&format_args!("{count} {notices} {were} dropped because stderr was not read"));
-        if let Ok(written) = write(self.stderr.as_ref(), &line) {
+        let result = write(self.stderr.as_ref(), &line);
+        self.broken = matches!(result, Err(WriteError::Lost(_)));
+        if let Ok(written) = result {
             self.dropped = 0;
             line.drain(..written);
             self.queued_bytes = line.len();
@@ -293,6 +303,7 @@ mod tests {
             log.say(&numbered(number));
         }
         assert_eq!((log.queue.len(), log.queued_bytes, log.dropped), (0, 0, 3));
+        assert_eq!(log.fd(), None, "what nobody reads is always ready: it would be woken for ever");
 
         let mut second = open_fifo(&path);
         log.say(&"back");

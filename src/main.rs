@@ -1,5 +1,33 @@
-//! srvwrap runs any network server as N processes on one set of listening sockets.
-#![allow(dead_code, unused_imports)] // while the parts are being written
+//! srvwrap runs any network server as N processes on one set of listening sockets, restarts them when they die, and
+//! replaces them without dropping a connection.
+//!
+//! A bird's-eye view:
+//!
+//! ```text
+//!   argv ── cli ──> Typed ── config ──> Config        what was typed, and what was meant
+//!                                          │
+//!   kernel <── sys ──> event_loop <──> core           facts of the system <-> decisions
+//!                          │   └── wire               bytes <-> messages
+//!                          └── log                    notices on stderr
+//! ```
+//!
+//! - [`core`] decides: a finite state machine of workers, generations and what is asked for. Pure and simulated.
+//! - [`wire`] turns what workers write into messages. Pure.
+//! - [`sys`] touches the operating system and decides nothing. All `unsafe` is there.
+//! - [`event_loop`] is the only place where these meet, and has the only clock.
+//! - [`environment`], [`cli`], [`config`], [`units`] are pure; [`log`] is srvwrap's voice.
+//!
+//! What always holds:
+//! - A listener outlives every worker that holds it.
+//! - The old generation is told to stop only when every worker of the new one is online.
+//! - Every wait has a deadline, and every deadline an outcome that the operator is told.
+//! - A process or group is never signalled once its number may be somebody else's.
+//! - If srvwrap dies, its workers die.
+//!
+//! Deliberately absent: threads, an async runtime, timer objects, callbacks, configuration files, name services.
+//!
+//! To get to know it, read in this order: `protocol/worker.md`, `core/mod.rs`, `core/worker.rs` and
+//! `core/transitions.txt`, `core/supervisor.rs`, `event_loop.rs`.
 
 mod cli;
 mod config;

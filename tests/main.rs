@@ -6,17 +6,27 @@
 //!
 //! A shell that handles a signal waits in short sleeps: a long one, started just after the signal to the group, would
 //! live on until the stop limit.
-#![expect(
+#![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    reason = "tests have clocks, threads and children"
+    clippy::print_stderr,
+    clippy::wildcard_enum_match_arm,
+    reason = "tests have clocks, threads and children, say what they skip, and decide nothing"
 )]
 
 mod harness;
 
+mod bad_input;
 mod boot;
 mod crashes;
 mod deploy;
 mod failed_deploys;
+mod faults;
+mod inheritance;
+mod languages;
+mod readiness;
+mod readme;
 mod recycling;
 mod scaling;
+mod spawning;
+mod stderr;

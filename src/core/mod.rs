@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use crate::wire::worker::Said;
 
-pub(crate) use notice::{Notice, Seconds};
+pub(crate) use notice::Notice;
 pub(crate) use policy::{OnCrash, Policy, Ready, StopSignal};
 pub(crate) use supervisor::Supervisor;
 

@@ -8,14 +8,23 @@ use crate::sys::children::{self, Pid};
 use crate::sys::notice_fd;
 use crate::wire::worker::SHUTDOWN;
 
-use super::EventLoop;
+use super::{EventLoop, SPAWNS_AT_ONCE};
 
 impl EventLoop {
-    /// Everything that is to be done now, in order.
+    /// What is to be done now, in order; but only so many workers are made at a time.
     pub(super) fn perform(&mut self) {
+        let mut spawns = 0;
+        self.effects_left = false;
         while let Some(effect) = self.supervisor.poll_effect() {
             match effect {
-                Effect::Spawn { worker, slot, generation } => self.spawn(worker, slot, generation),
+                Effect::Spawn { worker, slot, generation } => {
+                    self.spawn(worker, slot, generation);
+                    spawns += 1;
+                    if spawns == SPAWNS_AT_ONCE {
+                        self.effects_left = true;
+                        return;
+                    }
+                }
                 Effect::Retire { worker, signal } => self.retire(worker, signal),
                 Effect::Terminate { worker } => self.signal_group(worker, libc::SIGTERM),
                 Effect::Kill { worker } => self.signal_group(worker, libc::SIGKILL),
@@ -37,11 +46,11 @@ impl EventLoop {
         }
     }
 
+    /// The order may have waited behind others while the worker died: what is gone is told nothing.
     fn retire(&mut self, id: WorkerId, signal: Option<i32>) {
-        let Some(worker) = self.workers.find(id) else { return };
-        // Where it does not go out, the worker has closed its end: the signal, or KILL at the limit, is what remains.
-        let _ = notice_fd::send_line(worker.notice(), SHUTDOWN);
-        let pid = worker.pid();
+        let Some(pid) = self.workers.group(id) else { return };
+        // The signal first: one that comes after the line may hit a program that has finished already and, on its way
+        // out, has put its handlers away. A line that comes late is read by nobody.
         if let Some(signal) = signal {
             let sent = match self.workers.stop_leader_only() {
                 true => children::signal(pid, signal),
@@ -49,14 +58,17 @@ impl EventLoop {
             };
             self.tell_failure(pid, sent);
         }
+        if let Some(worker) = self.workers.find(id) {
+            // Where it does not go out, the worker has closed its end: the signal, or KILL at the limit, remains.
+            let _ = notice_fd::send_line(worker.notice(), SHUTDOWN);
+        }
         // A stopped process takes a signal, and reads a line, only when it is continued.
         self.tell_failure(pid, children::signal_group(pid, libc::SIGCONT));
     }
 
     /// To a group only as long as it is certainly the worker's.
     fn signal_group(&mut self, id: WorkerId, signal: i32) {
-        let Some(pid) = self.workers.find(id).map(|worker| worker.pid()) else { return };
-        if children::group_has_child_of_ours(pid) {
+        if let Some(pid) = self.workers.group(id) {
             self.tell_failure(pid, children::signal_group(pid, signal));
         }
     }

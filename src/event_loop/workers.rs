@@ -13,7 +13,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token};
 
 use crate::config::{Config, Stdin};
-use crate::core::{Ending, Event, Notice, Spec, Time, WorkerId};
+use crate::core::{Ending, Event, Notice, Time, WorkerId};
 use crate::environment::{self, Facts, Passing};
 use crate::sys::children::{self, Dead, Pid, WaitStatus};
 use crate::sys::failure::{ExecResult, Failure, ProgramFault, exec_result};
@@ -56,7 +56,7 @@ pub(super) struct Process {
     reader: Reader,
     /// What it says has come to an end.
     hushed: bool,
-    /// None once the program is executed.
+    /// None once it is known whether the program was executed.
     exec_status: Option<OwnedFd>,
     failure: Option<Failure>,
 }
@@ -83,6 +83,14 @@ impl Workers {
 
     pub(super) fn find(&self, id: WorkerId) -> Option<&Process> {
         self.table.get(&id)
+    }
+
+    /// The process group of a worker, as long as its number cannot have become somebody else's: until its first process
+    /// is reaped, and after that while a child of ours is in it.
+    pub(super) fn group(&self, id: WorkerId) -> Option<Pid> {
+        let pid = self.find(id)?.pid;
+        let ours = self.by_pid.get(&pid) == Some(&id) || children::group_has_child_of_ours(pid);
+        ours.then_some(pid)
     }
 
     pub(super) fn pids(&self) -> impl Iterator<Item = Pid> + '_ {
@@ -132,8 +140,8 @@ impl EventLoop {
     }
 
     fn make_process(&mut self, worker: WorkerId, slot: u32, generation: u32) -> Result<Pid, String> {
-        let spec = self.supervisor.spec(generation).ok_or("its generation is gone")?.clone();
-        let program = self.program(&spec, generation);
+        let program = self.program(generation);
+        let spec = self.supervisor.spec(generation).ok_or("its generation is gone")?;
         let (notice, workers_end) =
             notice_pair().map_err(|error| format!("cannot make its notice descriptor: {error}"))?;
         let descriptors: Vec<BorrowedFd<'_>> =
@@ -184,10 +192,11 @@ impl EventLoop {
 
     /// Looked at once a generation: whether it is node, which talks over its own channel, or one that lets go of
     /// descriptors.
-    fn program(&mut self, spec: &Spec, generation: u32) -> Program {
+    fn program(&mut self, generation: u32) -> Program {
         if let Some(program) = self.workers.programs.get(&generation) {
             return *program;
         }
+        let Some(spec) = self.supervisor.spec(generation) else { return Program { node_channel: false } };
         let path = spec.environment.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.as_os_str());
         let words: Vec<OsString> = spec.argv.first().into_iter().cloned().collect();
         let names =
@@ -196,6 +205,7 @@ impl EventLoop {
             self.log.say(&Notice::PassesNothingOn { program: name.to_string() });
         }
         let program = Program { node_channel: self.workers.node_channel || environment::speaks_node(&names) };
+        self.workers.programs.retain(|known, _| self.supervisor.spec(*known).is_some());
         self.workers.programs.insert(generation, program);
         program
     }
@@ -203,20 +213,20 @@ impl EventLoop {
     pub(super) fn see_execution(&mut self, worker: WorkerId) {
         let Some(process) = self.workers.table.get_mut(&worker) else { return };
         let Some(exec_status) = &process.exec_status else { return };
-        match exec_result(exec_status) {
-            ExecResult::Pending => {}
-            ExecResult::Executed => {
-                ignore(&self.poll, exec_status);
-                process.exec_status = None;
-                self.handle(Event::Executed { worker });
-            }
-            // Its death, which tells the core, is on its way. What follows is the end of the pipe, which would read as
-            // a success.
+        let executed = match exec_result(exec_status) {
+            ExecResult::Pending => return,
+            ExecResult::Executed => true,
+            // Its death, which tells the core, is on its way.
             ExecResult::Failed(failure) => {
-                ignore(&self.poll, exec_status);
-                process.exec_status = None;
                 process.failure = Some(failure);
+                false
             }
+        };
+        // Asked once more, a pipe whose message was read would say that the program was executed.
+        ignore(&self.poll, exec_status);
+        process.exec_status = None;
+        if executed {
+            self.handle(Event::Executed { worker });
         }
     }
 

@@ -129,6 +129,7 @@ impl fmt::Display for Failure {
             Stage::Directory => write!(f, "cannot change directory to {object}")?,
             Stage::Limits => write!(f, "cannot restore the limit of open files")?,
             Stage::DeathSignal => write!(f, "cannot set the death signal")?,
+            Stage::Search if self.object.is_empty() => write!(f, "the program's name is empty")?,
             Stage::Search => write!(f, "cannot find program {object} in PATH")?,
             Stage::Execution => write!(f, "cannot execute {object}")?,
         }

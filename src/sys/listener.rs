@@ -15,13 +15,13 @@
 //! | `shutdown(SHUT_RD)` | does not listen, hangs up | refuses, **no** hang-up: ask `is_listening` | the same |
 //! | `O_NONBLOCK` | for all | for all | `set_nonblocking` |
 //!
-//! A hang-up is seen without being woken by connections: watch `fd()` with mio's PRIORITY interest only.
+//! A hang-up is seen without being woken by connections: watch it with mio's PRIORITY interest only.
 //!
 //! What this file does not do: accept a connection, or know who the holders are.
 
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -99,10 +99,6 @@ impl Listener {
             Name::Tcp { .. } => None,
             Name::Unix(place) => Some(place.path()),
         }
-    }
-
-    pub(crate) fn fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
     }
 
     /// Sets the backlog to [`BACKLOG`] again, and heals a TCP listener that somebody has shut down, on the same
@@ -281,7 +277,13 @@ mod tests {
             let mut size = size_of::<libc::tcp_info>() as libc::socklen_t;
             let place = (&raw mut facts).cast();
             assert_eq!(
-                libc::getsockopt(listener.fd(), libc::IPPROTO_TCP, libc::TCP_INFO, place, &raw mut size),
+                libc::getsockopt(
+                    listener.fd.as_raw_fd(),
+                    libc::IPPROTO_TCP,
+                    libc::TCP_INFO,
+                    place,
+                    &raw mut size
+                ),
                 0
             );
             facts
@@ -418,7 +420,7 @@ mod tests {
     fn a_backlog_that_another_holder_has_changed_is_put_back() {
         let listener = local();
         // SAFETY: a system call on an open descriptor; no memory is involved.
-        assert_eq!(unsafe { libc::listen(listener.fd(), 5) }, 0);
+        assert_eq!(unsafe { libc::listen(listener.fd.as_raw_fd(), 5) }, 0);
         assert_eq!(backlog(&listener), 5);
         listener.listen_again().unwrap();
         assert_eq!(backlog(&listener), full_backlog());
@@ -432,7 +434,9 @@ mod tests {
     impl Watch {
         fn on(listener: &Listener) -> Watch {
             let poll = Poll::new().unwrap();
-            poll.registry().register(&mut SourceFd(&listener.fd()), Token(0), Interest::PRIORITY).unwrap();
+            poll.registry()
+                .register(&mut SourceFd(&listener.fd.as_raw_fd()), Token(0), Interest::PRIORITY)
+                .unwrap();
             Watch { poll, events: Events::with_capacity(8) }
         }
 

@@ -210,11 +210,17 @@ impl<'a> Child<'a> {
         changed.map_err(|errno| Fault { stage: Stage::Directory, errno, path })
     }
 
+    /// The soft limit alone: the hard one was not touched, and where it has been lowered since then only root could
+    /// raise it again.
     fn restore_limits(&self) -> Result<(), i32> {
         let Some(open_files) = self.startup.open_files else { return Ok(()) };
-        let limit = libc::rlimit { rlim_cur: open_files.soft, rlim_max: open_files.hard };
-        // SAFETY: the pointer is to a value that lives through the call.
-        ok(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })
+        let mut limit = libc::rlimit { rlim_cur: open_files, rlim_max: open_files };
+        // SAFETY: the pointers are to a value that lives through the calls.
+        unsafe {
+            ok(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit))?;
+            limit.rlim_cur = open_files.min(limit.rlim_max);
+            ok(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit))
+        }
     }
 
     /// Late, because changes of user or group clear it. If srvwrap ended before it was set, nobody would ever send

@@ -46,15 +46,8 @@ pub(crate) struct Startup {
     pub(super) mask: SignalSet,
     /// The signals that were ignored.
     pub(super) ignored: SignalSet,
-    /// RLIMIT_NOFILE as it was; nothing where it could not be read.
-    pub(super) open_files: Option<OpenFiles>,
-}
-
-/// RLIMIT_NOFILE, in descriptors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct OpenFiles {
-    pub(super) soft: rlim_t,
-    pub(super) hard: rlim_t,
+    /// The soft RLIMIT_NOFILE as it was, in descriptors; nothing where it could not be read.
+    pub(super) open_files: Option<rlim_t>,
 }
 
 impl Startup {
@@ -84,20 +77,14 @@ impl Startup {
     pub(crate) fn hup_ignored(&self) -> bool {
         self.ignored.contains(libc::SIGHUP)
     }
-
-    /// Lets signals in again as they were at the start. For commands that install no handlers: a client that waits
-    /// for an answer ends at Ctrl-C.
-    pub(crate) fn restore_mask(&self) {
-        signal_state::change_mask(Change::Replace, self.mask);
-    }
 }
 
-fn raise_open_files() -> Option<OpenFiles> {
+fn raise_open_files() -> Option<rlim_t> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
     if soft < hard {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
-    Some(OpenFiles { soft, hard })
+    Some(soft)
 }
 
 /// Editors, terminals and CI runners leak descriptors into everything that they start. They stay open here, since
@@ -189,7 +176,7 @@ mod tests {
         }
         setrlimit(Resource::RLIMIT_NOFILE, 200, 300).unwrap();
         let startup = Startup::take();
-        assert_eq!(startup.open_files, Some(OpenFiles { soft: 200, hard: 300 }));
+        assert_eq!(startup.open_files, Some(200));
         assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (300, 300));
         assert!(prctl::get_child_subreaper().unwrap());
     }

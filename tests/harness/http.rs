@@ -34,6 +34,24 @@ pub(crate) struct Answer {
     pub(crate) last: bool,
 }
 
+/// Who answered, where the server is one of `clients/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Answerer {
+    pub(crate) pid: i32,
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+impl Answer {
+    pub(crate) fn by(&self) -> Answerer {
+        let numbers: Vec<i32> = self.body.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        match *numbers {
+            [pid, slot, generation] => Answerer { pid, slot: slot as u32, generation: generation as u32 },
+            _ => panic!("not pid, slot and generation: {:?}", self.body),
+        }
+    }
+}
+
 /// One connection.
 pub(crate) struct Connection {
     stream: BufReader<Box<dyn Stream>>,
@@ -63,9 +81,19 @@ impl Connection {
 
     /// One request and its whole answer. `close` asks the server to close after it.
     pub(crate) fn get(&mut self, path: &str, close: bool) -> Result<Answer, Trouble> {
+        self.ask(path, close)?;
+        self.answer(close)
+    }
+
+    /// The first half of [`Self::get`]: sends the request.
+    pub(crate) fn ask(&mut self, path: &str, close: bool) -> Result<(), Trouble> {
         let connection = if close { "close" } else { "keep-alive" };
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: {connection}\r\n\r\n");
-        self.stream.get_mut().write_all(request.as_bytes()).map_err(|error| trouble(&error))?;
+        self.stream.get_mut().write_all(request.as_bytes()).map_err(|error| trouble(&error))
+    }
+
+    /// The second half of [`Self::get`]: waits for the answer. `close` is what was asked for.
+    pub(crate) fn answer(&mut self, close: bool) -> Result<Answer, Trouble> {
         let (mut length, mut last) = (None, close);
         for line_number in 0.. {
             let mut line = String::new();

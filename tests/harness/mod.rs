@@ -1,10 +1,15 @@
 //! Starts srvwrap as a user would, reads its notices, and ends it by its id.
 
+pub(crate) mod examples;
 pub(crate) mod http;
+pub(crate) mod proc;
 pub(crate) mod require;
+pub(crate) mod strace;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -67,6 +72,21 @@ impl Starting {
     /// Anything else that the command needs: a pre-exec hook, other streams.
     pub(crate) fn with(mut self, change: impl FnOnce(&mut Command)) -> Starting {
         change(&mut self.command);
+        self
+    }
+
+    /// Has another program start it, which stands before it on the command line.
+    pub(crate) fn under(mut self, program: &str, arguments: impl IntoIterator<Item = OsString>) -> Starting {
+        let inner = std::mem::replace(&mut self.command, Command::new(program));
+        self.command.args(arguments).arg(inner.get_program()).args(inner.get_args());
+        self.command.current_dir(self.directory.path());
+        for (name, value) in inner.get_envs() {
+            match value {
+                Some(value) => self.command.env(name, value),
+                None => self.command.env_remove(name),
+            };
+        }
+        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         self
     }
 
@@ -182,6 +202,18 @@ impl Srvwrap {
     /// As [`Self::wait_for`], for so many such lines.
     pub(crate) fn wait_for_times(&mut self, words: &str, times: usize) -> Vec<String> {
         (0..times).map(|_| self.wait_for(words)).collect()
+    }
+
+    /// Waits until each of these has been said, in whatever order, after the lines waited for before.
+    pub(crate) fn wait_for_all(&mut self, facts: &[&str]) {
+        let from = self.seen;
+        let mut to = from;
+        for words in facts {
+            self.seen = from;
+            self.wait_for(words);
+            to = to.max(self.seen);
+        }
+        self.seen = to;
     }
 
     fn next_line(&mut self, words: &str, patience: Duration) -> Option<String> {
@@ -324,4 +356,23 @@ pub(crate) fn before_exec(
 ) {
     // SAFETY: the hooks of these tests only make system calls.
     unsafe { command.pre_exec(hook) };
+}
+
+/// A terminal: its master, and itself. Neither reaches a process that another test starts at this moment.
+pub(crate) fn terminal() -> (File, OwnedFd) {
+    let master = File::options().read(true).write(true).open("/dev/ptmx").expect("a terminal can be made");
+    let unlocked: libc::c_int = 0;
+    // SAFETY: the number lives through the call; what the second call returns is new and ours.
+    unsafe {
+        assert_eq!(libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlocked), 0);
+        let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+        let terminal = libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags);
+        assert!(terminal >= 0);
+        (master, OwnedFd::from_raw_fd(terminal))
+    }
+}
+
+/// A pipe: where it is read, and where it is written. As above.
+pub(crate) fn pipe() -> (OwnedFd, OwnedFd) {
+    nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).expect("a pipe can be made")
 }

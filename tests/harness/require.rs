@@ -1,5 +1,6 @@
 //! What a test needs and the machine may not have: skipped loudly, or with `SRVWRAP_TEST_REQUIRE=all` failed.
 
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 /// Whether the test can go on. Says what is missing where it cannot.
@@ -36,6 +37,30 @@ pub(crate) fn pid_namespace() -> bool {
 pub(crate) fn strace() -> bool {
     let strace = Command::new("strace").args(["-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
     require("strace, and the right to trace", strace.is_ok_and(|status| status.success()))
+}
+
+/// Whether strace can trace a process that runs already.
+#[must_use]
+pub(crate) fn attaching() -> bool {
+    let sleep = Command::new("sleep").arg("1000").spawn();
+    let attached = sleep.is_ok_and(|mut sleep| {
+        let pid = sleep.id().to_string();
+        let strace =
+            Command::new("strace").args(["-o", "/dev/null", "-p", &pid]).stderr(Stdio::piped()).spawn();
+        let attached = strace.is_ok_and(|mut strace| {
+            let mut said = String::new();
+            let _ = BufReader::new(strace.stderr.take().expect("piped")).read_line(&mut said);
+            // With its process, strace ends too.
+            let _ = sleep.kill();
+            let _ = sleep.wait();
+            let _ = strace.wait();
+            said.contains("attached")
+        });
+        let _ = sleep.kill();
+        let _ = sleep.wait();
+        attached
+    });
+    require("strace, and the right to trace a process that runs", attached)
 }
 
 #[must_use]

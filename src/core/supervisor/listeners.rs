@@ -10,6 +10,7 @@ use crate::core::worker::{Input, State};
 use crate::core::{Effect, Mended, Ready, Time, WorkerId};
 
 use super::Supervisor;
+use super::deploy::BOOT_FAILED;
 
 /// After a listener was bound anew for the second time in this time, its workers are not replaced at once.
 const REBOUND_EVERY: Duration = Duration::from_secs(10);
@@ -80,7 +81,7 @@ impl Supervisor {
             let generation = next.number;
             let keeps = self.serving.as_ref().map(|serving| serving.number);
             let news = DeployNews::Cut { fault: Fault::Rebound(address), keeps };
-            self.end_deploy(now, Notice::Deploy { generation, news }, 1);
+            self.fail_with(now, Notice::Deploy { generation, news }, BOOT_FAILED);
         }
         let slots = self.serving.iter_mut().flat_map(|serving| &mut serving.slots);
         let useless: Vec<WorkerId> = slots.filter_map(|slot| slot.renew(retry_at)).collect();

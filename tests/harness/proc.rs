@@ -1,0 +1,97 @@
+//! What the kernel says of a process: its descriptors, children, limits, and the time that it has used.
+//!
+//! Everything is read from outside, under `/proc/PID`, so that looking changes nothing.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+/// Its descriptors, each with what it is: a path, `socket:[INODE]`, `pipe:[INODE]`.
+pub(crate) fn descriptors(pid: i32) -> BTreeMap<i32, String> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).expect("a process of ours");
+    let numbered = entries.filter_map(|entry| {
+        let entry = entry.ok()?;
+        let number = entry.file_name().to_str()?.parse().ok()?;
+        Some((number, fs::read_link(entry.path()).ok()?.to_string_lossy().into_owned()))
+    });
+    numbered.collect()
+}
+
+/// One field of `/proc/PID/status`, as text.
+pub(crate) fn status(pid: i32, field: &str) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process that is there");
+    let line = status.lines().find(|line| line.starts_with(&format!("{field}:")));
+    let line = line.unwrap_or_else(|| panic!("no {field} in {status}"));
+    line.split(':').nth(1).expect("it has a colon").trim().to_string()
+}
+
+/// Soft and hard limit of open files.
+pub(crate) fn open_files(pid: i32) -> (u64, u64) {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).expect("a process that is there");
+    let line =
+        limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("it is always there");
+    let mut numbers = line.split_whitespace().map(|word| word.parse().expect("a number"));
+    (numbers.next().expect("soft"), numbers.next().expect("hard"))
+}
+
+pub(crate) fn environment(pid: i32) -> Vec<Vec<u8>> {
+    words(pid, "environ")
+}
+
+pub(crate) fn arguments(pid: i32) -> Vec<Vec<u8>> {
+    words(pid, "cmdline")
+}
+
+/// Words that each end with a zero byte.
+fn words(pid: i32, file: &str) -> Vec<Vec<u8>> {
+    let mut bytes = fs::read(format!("/proc/{pid}/{file}")).expect("a process of ours");
+    assert_eq!(bytes.pop(), Some(0), "the last word of {file} ends too");
+    bytes.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
+}
+
+/// Its current directory.
+pub(crate) fn directory(pid: i32) -> PathBuf {
+    fs::read_link(format!("/proc/{pid}/cwd")).expect("a process of ours")
+}
+
+/// Its children, zombies too.
+pub(crate) fn children(pid: i32) -> Vec<i32> {
+    let numbers = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("it is there");
+    numbers.split_whitespace().map(|number| number.parse().expect("a pid")).collect()
+}
+
+/// Processor time that it has used, in clock ticks of 10 ms.
+pub(crate) fn ticks(pid: i32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process that is there");
+    let fields: Vec<&str> = stat.rsplit(") ").next().expect("behind the name").split(' ').collect();
+    // utime and stime are the 14th and 15th of all, and two are before these.
+    fields[11].parse::<u64>().expect("a number") + fields[12].parse::<u64>().expect("a number")
+}
+
+/// The local address of a listening socket, by what [`descriptors`] says of it: `127.0.0.1:80`, `[::1]:80` as the
+/// kernel's hex digits, or a path. None where it is anything else.
+pub(crate) fn listening_at(descriptor: &str) -> Option<String> {
+    let inode = descriptor.strip_prefix("socket:[")?.strip_suffix(']')?;
+    for table in ["tcp", "tcp6"] {
+        let text = fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default();
+        let mut rows = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        // State 0A is LISTEN.
+        if let Some(row) = rows.find(|row| row.len() > 9 && row[9] == inode && row[3] == "0A") {
+            let (_, port) = row[1].rsplit_once(':')?;
+            return Some(format!("{table}:{}", u16::from_str_radix(port, 16).ok()?));
+        }
+    }
+    let text = fs::read_to_string("/proc/net/unix").ok()?;
+    let mut rows = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    // Flag 10000 says that it accepts connections.
+    let row = rows.find(|row| row.len() > 7 && row[6] == inode && row[3] == "00010000")?;
+    Some(row[7].to_string())
+}
+
+/// Whether it is a unix stream socket that is connected, as the ends of a socket pair are.
+pub(crate) fn is_connected_stream(descriptor: &str) -> bool {
+    let inode = descriptor.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']'));
+    let text = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let mut rows = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    rows.any(|row| row.len() > 6 && Some(row[6]) == inode && row[4] == "0001" && row[5] == "03")
+}
