@@ -50,20 +50,17 @@ fn a_boot_whose_worker_exits_says_the_status_and_what_srvwrap_holds() {
     assert_boot_fails(
         &["-p", "0", "sh", "-c", "exit 3"],
         1,
-        "exited with status 3 before it was online (srvwrap holds port N: listen on the descriptor in LISTEN_FD; a \
-         program that binds the address itself fails)",
+        "exited with status 3 while starting (srvwrap holds port N: listen on the descriptor in LISTEN_FD, do not \
+         bind it)",
     );
-    assert_boot_fails(&["sh", "-c", "exit 3"], 1, "exited with status 3 before it was online");
-    assert_boot_fails(
-        &["-p", "0", "sh", "-c", "echo hello >&3; exit 4"],
-        1,
-        "exited with status 4 before it was online",
-    );
+    assert_boot_fails(&["sh", "-c", "exit 3"], 1, "exited with status 3 while starting");
+    let spoke = "echo hello >&3; exit 4";
+    assert_boot_fails(&["-p", "0", "sh", "-c", spoke], 1, "exited with status 4 while starting");
 }
 
 #[test]
 fn a_boot_whose_worker_is_killed_says_the_signal() {
-    let sentence = "was killed by signal 11 (SEGV) before it was online";
+    let sentence = "was killed by signal 11 (SEGV) while starting";
     assert_boot_fails(&["-p", "0", "sh", "-c", "kill -SEGV $$"], 1, sentence);
 }
 
@@ -73,24 +70,33 @@ fn a_boot_whose_worker_exits_with_0_failed_all_the_same() {
     assert_boot_fails(
         &["-p", "0", "sh", "-c", "exit 0"],
         1,
-        "exited with status 0 before it was online (a program that goes into the background by itself must stay in \
-         the foreground; one that is to end uses --ready exec)",
+        "exited with status 0 while starting (it must stay in the foreground; for a program that is to end, use \
+         --ready exec --on-crash exit)",
     );
 }
 
 #[test]
 fn a_boot_that_is_late_without_a_word_names_the_port_the_descriptor_and_the_option() {
     assert_boot_fails(
-        &["-p", "0", "--online-timeout", "200ms", "sleep", "1000"],
+        &["-p", "0", "--online-timeout", "1s", "sleep", "1000"],
         1,
-        "was not online within 200ms: the program said nothing on fd 3 (srvwrap holds port N: listen on the \
-         descriptor in LISTEN_FD and write online to fd 3, or use --ready after=2s)",
+        "said nothing on fd 3 within 1s (srvwrap holds port N: listen on the descriptor in LISTEN_FD, then write \
+         online to fd 3, or use --ready after=2s)",
     );
+}
+
+#[test]
+fn a_boot_that_is_late_without_a_word_names_every_listener_or_does_without() {
     assert_boot_fails(
         &["-p", "0", "-p", "admin=0", "--online-timeout", "200ms", "sleep", "1000"],
         1,
-        "was not online within 200ms: the program said nothing on fd 3 (srvwrap holds port N, port N: listen on the \
-         descriptors in LISTEN_FD_0, … and write online to fd 3, or use --ready after=2s)",
+        "said nothing on fd 3 within 200ms (srvwrap holds port N, port N: listen on the descriptors in LISTEN_FD_0 \
+         and so on, then write online to fd 3, or use --ready after=2s)",
+    );
+    assert_boot_fails(
+        &["--online-timeout", "200ms", "sleep", "1000"],
+        1,
+        "said nothing on fd 3 within 200ms (write online to it when ready, or use --ready exec)",
     );
 }
 
@@ -99,7 +105,9 @@ fn a_boot_that_is_late_with_the_wrong_words_names_the_right_ones() {
     let program = |words: &str| format!("echo {words} >&3; exec sleep 1000");
     let start = |words| srvwrap(["--online-timeout", "1s", "sh", "-c", &program(words)]).start();
     for mut srvwrap in ["hello", "Online", "ping"].map(start) {
-        srvwrap.wait_for("was not online within 1s: it wrote to fd 3, but none of online, ready and READY=1");
+        srvwrap.wait_for(
+            "was not online within 1s: what it wrote to fd 3 was none of online, ready and READY=1",
+        );
         assert_eq!(srvwrap.exit_code(), 1, "{}", srvwrap.log());
     }
 }
@@ -107,7 +115,7 @@ fn a_boot_that_is_late_with_the_wrong_words_names_the_right_ones() {
 #[test]
 fn a_boot_whose_worker_gives_up_passes_its_reason_on() {
     let program = "echo offline no database >&3; exec sleep 1000";
-    let sentence = "said offline: no database before it was online";
+    let sentence = "said offline (no database) while starting";
     assert_boot_fails(&["-p", "0", "sh", "-c", program], 1, sentence);
 }
 
@@ -117,8 +125,8 @@ fn a_boot_whose_worker_gives_up_passes_its_reason_on() {
 fn a_worker_that_closes_its_notice_descriptor_early_is_named_before_it_is_late() {
     let program = "exec 3>&-; exec sleep 1000";
     let mut srvwrap = srvwrap(["-p", "0", "--online-timeout", "3s", "sh", "-c", program]).start();
-    srvwrap.wait_for("closed its notice descriptor before it said online, for which it has 3s in all");
-    srvwrap.wait_for("was not online within 3s: the program said nothing on fd 3");
+    srvwrap.wait_for("closed fd 3 without saying online; it counts as late after 3s");
+    srvwrap.wait_for("closed fd 3 without a word, and was not online within 3s");
     assert_eq!(srvwrap.exit_code(), 1, "{}", srvwrap.log());
 }
 
@@ -129,9 +137,7 @@ fn a_program_that_binds_the_port_itself_is_told_why_it_cannot() {
     let (code, log) = srvwrap(["-p", "0", "python3", "-c", program]).run();
     assert_eq!(code, 1, "{log}");
     assert!(log.contains("Address already in use"), "{log}");
-    assert!(
-        log.contains("listen on the descriptor in LISTEN_FD; a program that binds the address itself fails")
-    );
+    assert!(log.contains("listen on the descriptor in LISTEN_FD, do not bind it"));
 }
 
 /// Each of several failures would bury the first one, which is the cause.
@@ -212,7 +218,7 @@ fn with_ready_after_a_worker_is_online_when_it_has_lived_so_long() {
 fn with_ready_after_a_worker_that_dies_before_that_fails_the_boot() {
     let (code, log) = srvwrap(["--ready", "after=20s", "sh", "-c", "sleep 0.2; exit 3"]).run();
     assert_eq!(code, 1, "{log}");
-    assert!(log.contains("exited with status 3 before it was online"), "{log}");
+    assert!(log.contains("exited with status 3 while starting"), "{log}");
 }
 
 /// Who says online need not be waited for.

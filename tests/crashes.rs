@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use nix::sys::signal::Signal;
 
 use crate::harness::http::{self, Target};
-use crate::harness::{is_alive, send, srvwrap, wait_until};
+use crate::harness::{is_alive, send, srvwrap, wait_until, write_file};
 
 /// Slot 1 exits at once while the file `broken` is there, and leaves the moment of each start; slot 0 is healthy.
 const ONE_BROKEN: &str = r#"
@@ -73,6 +73,41 @@ fn processor_time(pid: u32) -> f64 {
     let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
     // USER_HZ is 100 on every Linux that Rust runs on.
     ticks as f64 / 100.0
+}
+
+/// The last that an operator read is that it failed, and then nothing, because a crash loop grows quiet.
+#[test]
+fn the_end_of_a_crash_loop_is_told() {
+    let mut srvwrap = srvwrap(["-n", "2", "sh", "-c", ONE_BROKEN]).online();
+    srvwrap.touch("broken");
+    send(srvwrap.worker_pids()[&1], Signal::SIGKILL);
+    let starts = srvwrap.path().join("starts");
+    wait_until("it has grown quiet", || {
+        std::fs::read_to_string(&starts).is_ok_and(|text| text.lines().count() >= 4)
+    });
+    std::fs::remove_file(srvwrap.path().join("broken")).expect("it was made");
+    srvwrap.wait_until_said(" online after ", 3);
+    srvwrap.wait_for_no_other_children();
+    srvwrap.stop();
+}
+
+/// A release that is being copied is not there for a moment: the slot must not be given up, nor the name of what is
+/// missing be kept from the operator.
+#[test]
+fn a_respawn_whose_program_is_gone_waits_for_it() {
+    let text = "#!/bin/sh\necho online >&3; exec sleep 1000\n";
+    let mut srvwrap = srvwrap(["-n", "2", "./app"]).file("app", text).online();
+    let first = srvwrap.worker_pids();
+    std::fs::remove_file(srvwrap.path().join("app")).expect("it was there");
+    send(first[&1], Signal::SIGKILL);
+    for line in srvwrap.wait_for_times("worker 1: ", 2) {
+        assert!(line.contains("./app") && line.contains("; retrying in "), "{line}");
+    }
+    write_file(srvwrap.path(), "app", text);
+    srvwrap.wait_until_said(" online after ", 3);
+    srvwrap.wait_for_no_other_children();
+    assert_eq!(srvwrap.worker_pids()[&0], first[&0]);
+    srvwrap.stop();
 }
 
 /// The fix must be deployable while the old version crashes, and must not cost the workers that still serve.

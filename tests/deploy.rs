@@ -35,7 +35,7 @@ fn no_old_worker_is_told_to_stop_before_every_new_one_is_online() {
     srvwrap.wait_for_times(" online after ", 2);
     assert!(!srvwrap.has_said("told") && old.values().all(|pid| is_alive(*pid)));
     srvwrap.touch("go");
-    srvwrap.wait_for("deploy 2 is live; 3 workers of generation 1 retire");
+    srvwrap.wait_for("deploy 2 is live; retiring 3 workers of generation 1");
     srvwrap.wait_for("deploy 2 done after ");
     assert_eq!(srvwrap.times_said("generation 1 told"), 3, "{}", srvwrap.log());
     assert!(!srvwrap.has_said("generation 2 told"));
@@ -117,13 +117,13 @@ fn a_hup_during_a_deploy_deploys_once_more_after_it() {
     for _ in 0..3 {
         srvwrap.signal_taken(Signal::SIGHUP);
     }
-    srvwrap.wait_for("HUP: will deploy when what is under way is done");
+    srvwrap.wait_for("HUP: will deploy once what is under way is done");
     srvwrap.touch("go");
     srvwrap.wait_for("deploy 2 done");
     srvwrap.wait_for("deploy 3 done");
     srvwrap.wait_for_no_other_children();
     let log = srvwrap.stop();
-    assert_eq!(log.matches("will deploy when").count(), 1, "it is said once:\n{log}");
+    assert_eq!(log.matches("will deploy once").count(), 1, "it is said once:\n{log}");
     assert!(!log.contains("deploy 4"), "three are remembered as one:\n{log}");
 }
 

@@ -30,6 +30,31 @@ fn an_offline_worker_is_replaced_at_once_and_finishes_in_its_own_time() {
     srvwrap.stop();
 }
 
+/// One that is gone before its replacement is online leaves a slot that is being filled already.
+#[test]
+fn an_offline_worker_that_ends_first_is_not_replaced_twice() {
+    let program = r#"
+        trap 'echo offline >&3; until [ -e end ]; do sleep 0.02; done; exit 0' USR1
+        echo "$SRVWRAP_GENERATION.$SRVWRAP_SLOT started" >&2
+        [ -e slow ] && until [ -e go ]; do sleep 0.02; done
+        echo online >&3
+        while :; do sleep 0.05; done"#;
+    let mut srvwrap = srvwrap(["sh", "-c", program]).online();
+    srvwrap.touch("slow");
+    let leaving = srvwrap.worker_pids()[&0];
+    send(leaving, Signal::SIGUSR1);
+    srvwrap.wait_until_said("1.0 started", 2);
+    srvwrap.touch("end");
+    srvwrap.wait_for(&format!("worker 0 (pid {leaving}) ended, as it had said"));
+    srvwrap.touch("go");
+    srvwrap.wait_for(" online after ");
+    srvwrap.wait_for_no_other_children();
+    srvwrap.signal(Signal::SIGHUP);
+    srvwrap.wait_for("deploy 2 done");
+    assert_eq!(srvwrap.times_said("1.0 started"), 2, "one replacement: {}", srvwrap.log());
+    srvwrap.stop();
+}
+
 /// Programs repeat themselves: only the first word of each kind counts.
 #[test]
 fn words_said_twice_change_nothing() {
@@ -67,7 +92,7 @@ fn a_lingering_offline_worker_does_not_disturb_a_deploy() {
     srvwrap.wait_for(" online after ");
     assert!(is_alive(lingering) && !srvwrap.has_said("told"), "it is told nothing: {}", srvwrap.log());
     srvwrap.signal(Signal::SIGHUP);
-    srvwrap.wait_for("deploy 2 is live; 3 workers of generation 1 retire");
+    srvwrap.wait_for("deploy 2 is live; retiring 3 workers of generation 1");
     srvwrap.wait_for("deploy 2 done");
     assert!(srvwrap.has_said(&format!("{lingering} told")), "{}", srvwrap.log());
     srvwrap.wait_for_no_other_children();
@@ -88,7 +113,7 @@ fn offline_from_a_worker_that_was_replaced_already_is_nothing_new() {
     }
     srvwrap.wait_for_no_other_children();
     let log = srvwrap.stop();
-    assert!(!log.contains("said offline"), "{log}");
+    assert!(!log.contains("said offline") && !log.contains("as it had said"), "{log}");
     assert_eq!(log.matches(" online after ").count(), 6, "{log}");
 }
 
@@ -105,7 +130,7 @@ fn an_offline_worker_that_does_not_end_is_killed_at_the_stop_limit() {
     srvwrap.wait_for("said offline; replacing it");
     srvwrap.wait_for(" online after ");
     srvwrap.wait_for(&format!(
-        "worker 0 (pid {leaving}) had said offline and did not end within the stop limit"
+        "worker 0 (pid {leaving}) said offline, but did not end within its limit: killed"
     ));
     srvwrap.wait_for_no_other_children();
     srvwrap.stop();
