@@ -17,6 +17,7 @@ case $(($$ % 4)) in
     1) sleep 0.2 & ;;
 esac
 echo online >&3
+until [ -e booted ]; do sleep 0.02; done
 case $(($$ % 3)) in
     0) trap "" TERM; sleep 0.3 ;;
     1) sleep 0.1; exit 1 ;;
@@ -25,7 +26,11 @@ esac
 '''
 supervisor = subprocess.Popen([binary, '-n', '3', '--stop-timeout', '50ms', 'sh', '-c', worker],
                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open('log', 'w'))
-while 'workers online' not in open('log').read(): time.sleep(0.01)
+# In a boot the first worker that ends would end everything.
+while 'workers online' not in open('log').read():
+    if supervisor.poll() is not None: sys.exit('srvwrap did not boot')
+    time.sleep(0.01)
+open('booted', 'w').close()
 everything = set(range(1, 65)) - {9, 19, 32, 33}
 signal.pthread_sigmask(signal.SIG_BLOCK, everything)
 hit, born, seen, strangers = 0, 0, set(), 0
