@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -14,6 +15,7 @@ const SERVER: &str = r#"
 import os, select, signal, socket, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 listener = socket.socket(fileno=int(os.environ['LISTEN_FD']))
+listener.setblocking(False)
 
 def shut(how):
     try:
@@ -22,8 +24,7 @@ def shut(how):
         pass
 
 def storm():
-    until = time.monotonic() + 1.5
-    while time.monotonic() < until:
+    while time.process_time() < 1:
         shut(socket.SHUT_RDWR)
 
 def answer(connection):
@@ -186,10 +187,10 @@ fn a_worker_that_shuts_the_listener_down_again_and_again_keeps_nobody_busy() {
     let server = server("");
     let mut srvwrap = srvwrap(["-n", "2", "-p", "127.0.0.1:0", &python, "-c", &server]).online();
     let target = target(&mut srvwrap);
-    let before = used(srvwrap.pid());
+    let (before, began) = (used(srvwrap.pid()), Instant::now());
     get(&target, "/storm").unwrap();
-    let spent = used(srvwrap.pid()) - before;
-    assert!(spent < 40, "{spent} hundredths of a second in 1.5 s");
+    let (spent, limit) = (used(srvwrap.pid()) - before, 10 + 3 * began.elapsed().as_secs());
+    assert!(spent < limit, "{spent} hundredths of a second in {:?}", began.elapsed());
     wait_until("it is healed", || get(&target, "/").is_ok());
     is_answered(&target, 10);
     let told = srvwrap.log().lines().filter(|line| line.contains("was shut down")).count();
