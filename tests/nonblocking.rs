@@ -87,8 +87,8 @@ impl Releases {
         let arguments = ["-n", "2", "-p", "127.0.0.1:0"].iter().chain(options).chain(&["./app"]);
         let starting = srvwrap(arguments);
         let current = starting.path().join("current");
-        fs::create_dir(starting.path().join("r1")).unwrap();
-        symlink("r1", &current).unwrap();
+        fs::create_dir(starting.path().join("r1")).expect("a new directory");
+        symlink("r1", &current).expect("a new link");
         write_file(&current, "app", first);
         let in_current = |command: &mut Command| {
             command.current_dir(&current).env("PWD", &current);
@@ -103,10 +103,10 @@ impl Releases {
         self.deploys += 1;
         let directory = self.srvwrap.directory.path();
         let release = format!("r{}", self.deploys);
-        fs::create_dir(directory.join(&release)).unwrap();
+        fs::create_dir(directory.join(&release)).expect("a new directory");
         write_file(&directory.join(&release), "app", program);
-        symlink(&release, directory.join("next")).unwrap();
-        fs::rename(directory.join("next"), directory.join("current")).unwrap();
+        symlink(&release, directory.join("next")).expect("a new link");
+        fs::rename(directory.join("next"), directory.join("current")).expect("in one directory");
         self.srvwrap.signal(Signal::SIGHUP);
     }
 
@@ -118,15 +118,15 @@ impl Releases {
 
     fn serves(&self, name: &str) {
         for _ in 0..10 {
-            assert_eq!(get(&self.target, "/").unwrap().body, name);
+            assert_eq!(get(&self.target, "/").expect("an answer").body, name);
         }
     }
 
     /// As a worker sees it that serves now.
     fn is_nonblocking(&self) -> bool {
-        let facts = fs::read_to_string(format!("/proc/{}/fdinfo/4", self.worker)).unwrap();
-        let flags = facts.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
-        i32::from_str_radix(flags.trim(), 8).unwrap() & libc::O_NONBLOCK != 0
+        let facts = fs::read_to_string(format!("/proc/{}/fdinfo/4", self.worker)).expect("it lives");
+        let flags = facts.lines().find_map(|line| line.strip_prefix("flags:")).expect("each has flags");
+        i32::from_str_radix(flags.trim(), 8).expect("octal digits") & libc::O_NONBLOCK != 0
     }
 
     fn stop(self) {

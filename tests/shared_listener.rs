@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -14,6 +15,7 @@ const SERVER: &str = r#"
 import os, select, signal, socket, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 listener = socket.socket(fileno=int(os.environ['LISTEN_FD']))
+listener.setblocking(False)
 
 def shut(how):
     try:
@@ -22,8 +24,7 @@ def shut(how):
         pass
 
 def storm():
-    until = time.monotonic() + 1.5
-    while time.monotonic() < until:
+    while time.process_time() < 1:
         shut(socket.SHUT_RDWR)
 
 def answer(connection):
@@ -63,18 +64,19 @@ fn target(srvwrap: &mut Srvwrap) -> Target {
 
 fn is_answered(target: &Target, times: usize) {
     for _ in 0..times {
-        get(target, "/").unwrap();
+        get(target, "/").expect("an answer");
     }
 }
 
 fn expected_backlog() -> String {
-    let limit = fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
-    limit.trim().parse::<u32>().unwrap().min(4096).to_string()
+    let limit = fs::read_to_string("/proc/sys/net/core/somaxconn").expect("Linux has it");
+    limit.trim().parse::<u32>().expect("a number").min(4096).to_string()
 }
 
 /// Of a socket that listens, as the kernel has it now.
 fn backlog(port: u16) -> String {
-    let output = Command::new("ss").args(["-Hltn", &format!("sport = :{port}")]).output().unwrap();
+    let output =
+        Command::new("ss").args(["-Hltn", &format!("sport = :{port}")]).output().expect("it is there");
     let line = String::from_utf8_lossy(&output.stdout).into_owned();
     line.split_whitespace().nth(2).unwrap_or_else(|| panic!("nobody listens: {line:?}")).to_string()
 }
@@ -173,9 +175,9 @@ fn a_listener_that_a_serving_worker_shuts_down_is_healed_at_once() {
 
 /// The processor time that a process has used, in hundredths of a second.
 fn used(pid: u32) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
-    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it lives");
+    let fields: Vec<&str> = stat.rsplit(") ").next().expect("one part at least").split(' ').collect();
+    [11, 12].iter().map(|&field: &usize| fields[field].parse::<u64>().expect("a number")).sum()
 }
 
 /// A worker that shuts the listener down in a loop keeps one processor busy, its own.
@@ -185,10 +187,10 @@ fn a_worker_that_shuts_the_listener_down_again_and_again_keeps_nobody_busy() {
     let server = server("");
     let mut srvwrap = srvwrap(["-n", "2", "-p", "127.0.0.1:0", &python, "-c", &server]).online();
     let target = target(&mut srvwrap);
-    let before = used(srvwrap.pid());
+    let (before, began) = (used(srvwrap.pid()), Instant::now());
     get(&target, "/storm").unwrap();
-    let spent = used(srvwrap.pid()) - before;
-    assert!(spent < 40, "{spent} hundredths of a second in 1.5 s");
+    let (spent, limit) = (used(srvwrap.pid()) - before, 10 + 3 * began.elapsed().as_secs());
+    assert!(spent < limit, "{spent} hundredths of a second in {:?}", began.elapsed());
     wait_until("it is healed", || get(&target, "/").is_ok());
     is_answered(&target, 10);
     let told = srvwrap.log().lines().filter(|line| line.contains("was shut down")).count();
@@ -277,7 +279,7 @@ fn connections_do_not_wake_srvwrap() {
 }
 
 fn wake_ups(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
     let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-    line.unwrap().trim().parse().unwrap()
+    line.expect("each has it").trim().parse().expect("a number")
 }

@@ -262,7 +262,7 @@ impl Srvwrap {
     /// The port of the first TCP listener.
     pub(crate) fn port(&mut self) -> u16 {
         let is_tcp = |line: &&String| line.contains("listening on ") && !line.contains(" unix:");
-        while self.log.iter().find(is_tcp).is_none() {
+        while !self.log.iter().any(|line| is_tcp(&line)) {
             self.wait_for("listening on ");
         }
         let line = self.log.iter().find(is_tcp).expect("just found").clone();
@@ -285,7 +285,8 @@ impl Srvwrap {
             // The streams end with the last process that holds them, which may outlive srvwrap; so its end is asked for.
             match self.child.try_wait().expect("it is our child") {
                 Some(status) => {
-                    while let Ok(line) = self.lines.recv_timeout(Duration::from_millis(200)) {
+                    // Where nobody outlives it the end of the streams ends this at once; the readers may be slow.
+                    while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(2)) {
                         self.log.push(line);
                     }
                     return status;
