@@ -119,6 +119,23 @@ fn a_deploy_that_cannot_fork_fails_and_the_old_workers_serve_on() {
     }
 }
 
+/// The system watches only so many descriptors for one user (ENOSPC): a worker that could not be heard is not made,
+/// instead of being waited for until it is late.
+#[test]
+fn a_worker_that_cannot_be_watched_fails_at_once() {
+    if !require::attaching() {
+        return;
+    }
+    let mut srvwrap = srvwrap(SERVES).online();
+    let workers = srvwrap.worker_pids();
+    let strace = Strace::inject(srvwrap.pid() as i32, "epoll_ctl", "error=ENOSPC:when=1");
+    srvwrap.signal(Signal::SIGHUP);
+    let line = srvwrap.wait_for("deploy 2 failed: ");
+    assert!(line.contains("cannot watch its notice descriptor: No space left on device"), "{line}");
+    drop(strace);
+    is_unharmed(srvwrap, &workers);
+}
+
 /// No descriptor is left for the socket pair, or for its second end, or for the pipe behind it, or for a listener's
 /// copy in the child.
 #[test]

@@ -146,6 +146,9 @@ impl EventLoop {
         let spec = self.supervisor.spec(generation).ok_or("its generation is gone")?;
         let (notice, workers_end) =
             notice_pair().map_err(|error| format!("cannot make its notice descriptor: {error}"))?;
+        // Before there is a process: one that is not heard would count as late.
+        watch(&self.poll, &notice, notice_token(worker), Interest::READABLE)
+            .map_err(|error| format!("cannot watch its notice descriptor: {error}"))?;
         let descriptors: Vec<BorrowedFd<'_>> =
             std::iter::once(workers_end.as_fd()).chain(self.listeners.descriptors()).collect();
         let passing: Vec<Passing<'_>> = self
@@ -171,7 +174,7 @@ impl EventLoop {
         Ok(self.adopt(worker, spawned, notice))
     }
 
-    /// A failure to watch cannot be told from a worker that says nothing, and its time-out is the remedy of both.
+    /// Where the outcome of exec cannot be watched, it is still looked at when the process dies.
     fn adopt(&mut self, worker: WorkerId, spawned: Spawned, notice: OwnedFd) -> Pid {
         let Spawned { pid, exec_status } = spawned;
         // A number that could be given away again leads no group any more.
@@ -179,10 +182,8 @@ impl EventLoop {
             self.workers.remnants.remove(&remnant);
             self.supervisor.handle_event(self.now(), Event::Emptied { worker: remnant });
         }
-        for (fd, token) in [(&notice, notice_token(worker)), (&exec_status, exec_token(worker))] {
-            if let Err(error) = watch(&self.poll, fd, token, Interest::READABLE) {
-                self.log.say(&format_args!("cannot watch a worker (pid {pid}): {error}"));
-            }
+        if let Err(error) = watch(&self.poll, &exec_status, exec_token(worker), Interest::READABLE) {
+            self.log.say(&format_args!("cannot watch a worker (pid {pid}): {error}"));
         }
         let process = Process {
             pid,
