@@ -6,9 +6,6 @@
 //!
 //! A shell that handles a signal waits for a `sleep` of its own, and kills that before it ends: where it was started
 //! just after the signal to the group, it would otherwise live on until the stop limit.
-#![allow(
-//! A shell that handles a signal waits in short sleeps: a long one, started just after the signal to the group, would
-//! live on until the stop limit.
 #![expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,

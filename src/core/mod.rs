@@ -161,7 +161,6 @@ pub(crate) enum Request {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scale {
     /// So many.
-    #[cfg_attr(not(test), expect(dead_code, reason = "there is no control socket yet"))]
     To(u32),
     /// So many more, or less.
     By(i32),
