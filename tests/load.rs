@@ -83,7 +83,7 @@ fn recycle(srvwrap: &mut Srvwrap, target: &Target) {
 
 fn scale_up_and_down(srvwrap: &mut Srvwrap) {
     srvwrap.signal(Signal::SIGTTIN);
-    srvwrap.wait_for("scaled after");
+    srvwrap.wait_for("scaled to ");
     let highest = srvwrap.worker_pids()[&3];
     srvwrap.signal(Signal::SIGTTOU);
     srvwrap.wait_for("scaling from 4 to 3");

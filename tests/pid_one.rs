@@ -222,7 +222,7 @@ fn a_storm_of_deaths_delays_no_deadline() {
     wait_until("a thousand orphans", || children_of(own).len() == 1001);
     let begun = Instant::now();
     srvwrap.signal(Signal::SIGTERM);
-    srvwrap.wait_for("did not end within the stop limit");
+    srvwrap.wait_for("did not end within its limit");
     let took = begun.elapsed();
     assert!(took >= Duration::from_millis(990), "{took:?}");
     assert!(took < Duration::from_secs(4), "{took:?}");

@@ -107,7 +107,7 @@ fn a_stranger_that_has_a_dead_workers_number_never_gets_its_signals() {
     let count = |words: &str| log.matches(words).count();
     let strangers = said.rsplit(' ').next().and_then(|born| born.trim().parse().ok()).unwrap_or(0);
     assert!(strangers > 400, "too few strangers to have met anybody: {said}");
-    assert!(count(" online after ") > 20 && count("within the stop limit") > 3, "too quiet a time:\n{log}");
+    assert!(count(" online after ") > 20 && count("within its limit") > 3, "too quiet a time:\n{log}");
     assert!(!log.contains("fault of srvwrap"), "{log}");
 }
 

@@ -54,7 +54,7 @@ fn quit_after_term_kills_at_once() {
     srvwrap.signal(Signal::SIGQUIT);
     srvwrap.wait_for("QUIT: killing 1 worker");
     assert_eq!(srvwrap.exit_code(), 0);
-    assert!(srvwrap.has_said("stopped; 1 worker had to be killed"));
+    assert!(srvwrap.has_said("stopped; 1 worker was killed"));
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn no_signal_ends_srvwrap_that_is_not_said_to() {
 
     send(&srvwrap, libc::SIGTTIN);
     srvwrap.wait_for("scaling from 1 to 2 workers");
-    srvwrap.wait_for("workers online: 2");
+    srvwrap.wait_for("scaled to 2 workers");
     send(&srvwrap, libc::SIGTTOU);
     srvwrap.wait_for("scaling from 2 to 1 worker");
     write_file(srvwrap.directory.path(), "end", "");

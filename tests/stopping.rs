@@ -75,10 +75,10 @@ fn a_worker_that_ignores_term_is_killed_at_its_limit_and_named_with_the_remedy()
     let begun = Instant::now();
     srvwrap.signal(Signal::SIGTERM);
     for _ in 0..2 {
-        let line = srvwrap.wait_for("did not end within the stop limit after signal 15 (TERM)");
+        let line = srvwrap.wait_for("did not end within its limit after signal 15 (TERM)");
         assert!(line.contains("worker ") && line.contains("--stop-signal"), "{line}");
     }
-    srvwrap.wait_for("stopped; 2 workers had to be killed");
+    srvwrap.wait_for("stopped; 2 workers were killed");
     assert_eq!(srvwrap.exit_code(), 0);
     let took = begun.elapsed();
     assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(20), "{took:?}");

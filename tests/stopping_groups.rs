@@ -44,7 +44,7 @@ fn the_whole_group_is_told_and_what_is_left_of_it_at_the_limit_is_killed() {
     let (near, far) = (pid(&srvwrap, "near"), pid(&srvwrap, "far"));
     let begun = Instant::now();
     srvwrap.signal(Signal::SIGTERM);
-    srvwrap.wait_for("ended, but not all that it had started; killed the rest");
+    srvwrap.wait_for("ended, but what it had started did not: killed");
     assert_eq!(srvwrap.exit_code(), 0);
     assert!(begun.elapsed() >= Duration::from_secs(1) && begun.elapsed() < Duration::from_secs(20));
     assert!(was_told(&srvwrap, "near") && was_told(&srvwrap, "far"));
@@ -114,7 +114,7 @@ fn what_a_dead_worker_leaves_gets_term_then_kill_and_its_replacement_does_not_wa
     assert!(is_alive(far), "the replacement waited");
     wait_until("the polite one is gone", || !is_alive(near));
     assert!(was_told(&srvwrap, "near"), "it was killed, not told");
-    srvwrap.wait_for("ended, but not all that it had started; killed the rest");
+    srvwrap.wait_for("ended, but what it had started did not: killed");
     assert!(begun.elapsed() >= Duration::from_secs(5), "{:?}", begun.elapsed());
     wait_until("the deaf one is gone", || !is_alive(far));
     assert!(was_told(&srvwrap, "far"));
@@ -128,7 +128,7 @@ fn with_stop_leader_only_the_rest_is_not_told_and_still_ends() {
     let mut srvwrap = start(&["--stop-leader-only", "--stop-timeout", "1s"], worker).online();
     let near = pid(&srvwrap, "near");
     srvwrap.signal(Signal::SIGTERM);
-    srvwrap.wait_for("ended, but not all that it had started; killed the rest");
+    srvwrap.wait_for("ended, but what it had started did not: killed");
     assert_eq!(srvwrap.exit_code(), 0);
     assert!(!was_told(&srvwrap, "near") && !is_alive(near));
 }

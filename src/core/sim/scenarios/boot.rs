@@ -15,7 +15,7 @@ fn a_boot_is_told_when_all_workers_are_online() {
     stage.says_online(1, 0);
     assert_eq!(stage.told(), ["worker 0 (pid 101) online after 1s"]);
     stage.says_online(1, 1);
-    assert_eq!(stage.told(), ["worker 1 (pid 102) online after 1s", "2 workers online after 1s"]);
+    assert_eq!(stage.told(), ["worker 1 (pid 102) online after 1s", "workers online: 2, after 1s"]);
     assert_eq!(stage.retired(), []);
 }
 

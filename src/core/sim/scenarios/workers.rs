@@ -178,7 +178,7 @@ fn a_listener_that_was_healed_changes_nothing_and_names_who_may_have_done_it() {
     stage.says_offline(1, 0);
     stage.told();
     stage.event(shut);
-    assert_eq!(stage.told(), ["[::]:8000 was shut down, it seems by worker 0 (pid 101); listening again"]);
+    assert_eq!(stage.told(), ["[::]:8000 was shut down by worker 0 (pid 101), it seems; listening again"]);
     assert_eq!((stage.retired(), stage.online().len()), (vec![], 2));
 }
 
