@@ -50,7 +50,7 @@ fn a_new_version_that_exits_at_once_is_a_failed_deploy() {
 #[test]
 fn a_new_version_that_is_killed_at_once_is_a_failed_deploy() {
     let (srvwrap, sentence) = failed_deploy_of(&[], |srvwrap| {
-        drop(write_file(srvwrap.path(), "app", "#!/bin/sh\nkill -SEGV $$\n"))
+        drop(write_file(srvwrap.path(), "app", "#!/bin/sh\nkill -SEGV $$\n"));
     });
     assert!(sentence.contains("was killed by signal 11 (SEGV)"), "{sentence}");
     deploy_the_fix(srvwrap);

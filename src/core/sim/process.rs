@@ -116,7 +116,7 @@ impl Behaviour {
             dies_after: one_in(random, 3).then(|| milliseconds(random, 1, 30_000)),
             drains_for: (!one_in(random, 3))
                 .then(|| often_exactly(8, milliseconds(random, 0, 12_000), random)),
-            ..good.clone()
+            ..*good
         };
         let remnant = (!one_in(random, 6)).then(|| milliseconds(random, 0, 9000));
         let remnant = if one_in(random, 3) { remnant } else { Some(Duration::ZERO) };
