@@ -10,6 +10,7 @@
     clippy::disallowed_methods,
     clippy::disallowed_types,
     clippy::print_stderr,
+    clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
     reason = "tests have clocks, threads and children, say what they skip, and decide nothing"
 )]

@@ -96,6 +96,12 @@ fn boots() -> Vec<(Notice, &'static str)> {
             "cannot start: worker 3 (pid 4711) exited with status 0 while starting (it must stay in the foreground; for \
              a program that is to end, use --ready exec --on-crash exit)",
         ),
+    ]
+}
+
+fn boots_without_advice() -> Vec<(Notice, &'static str)> {
+    let one = ["[::]:8000"];
+    vec![
         (
             boot_failed(Fault::Ended(Ending::Signaled(11)), Heard::Nothing, &one),
             "cannot start: worker 3 (pid 4711) was killed by signal 11 (SEGV) while starting",
@@ -170,6 +176,11 @@ fn workers() -> Vec<(Notice, &'static str)> {
             failed(starting(Fault::GaveUp(String::new())), retry, 0),
             "worker 3 (pid 4711) said offline while starting; retrying in 2s",
         ),
+    ]
+}
+
+fn departures() -> Vec<(Notice, &'static str)> {
+    vec![
         (
             worker(WorkerNews::Offline { why: String::new() }),
             "worker 3 (pid 4711) said offline; replacing it",
@@ -299,7 +310,7 @@ fn others() -> Vec<(Notice, &'static str)> {
 }
 
 fn all() -> Vec<(Notice, &'static str)> {
-    [boots(), workers(), deploys(), others()].concat()
+    [boots(), boots_without_advice(), workers(), departures(), deploys(), others()].concat()
 }
 
 #[test]
