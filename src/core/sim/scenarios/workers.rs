@@ -61,6 +61,19 @@ fn where_no_replacement_comes_online_the_limit_starts_one_online_timeout_after_t
 }
 
 #[test]
+fn an_offline_worker_that_survives_kill_has_no_slot_any_more() {
+    let mut stage = Stage::serving(1);
+    stage.seconds(5);
+    (stage.starts, stage.ends) = (Starts::Silent, Ends::Immortal);
+    stage.says_offline(1, 0);
+    stage.seconds(94);
+    assert_eq!(stage.seated("killed"), 1);
+    stage.seconds(1);
+    assert_eq!((stage.seated("killed"), stage.seated("stuck")), (0, 0));
+    assert!(!stage.rows("stuck").is_empty());
+}
+
+#[test]
 fn a_worker_that_says_offline_as_soon_as_it_is_online_is_replaced_once_a_second_at_most() {
     let mut stage = Stage::serving(1);
     for _ in 0..100 {
