@@ -120,7 +120,7 @@ impl Behaviour {
         };
         let remnant = (!one_in(random, 6)).then(|| milliseconds(random, 0, 9000));
         let remnant = if one_in(random, 3) { remnant } else { Some(Duration::ZERO) };
-        Behaviour { remnant, survives_kill: one_in(random, 40), ..flaky }
+        Behaviour { remnant, survives_kill: one_in(random, 20), ..flaky }
     }
 }
 

@@ -38,7 +38,8 @@ pub(super) struct Properties {
     aborted_late: Option<u32>,
     boot_failed: bool,
     stop_began: bool,
-    scale_failed_at: Option<Time>,
+    /// When a scale up last failed, and the count to which it went back.
+    scale_failed: Option<(Time, u32)>,
     killed_in_stop: u32,
     listeners_closed: bool,
 }
@@ -98,15 +99,20 @@ impl Properties {
         assert!(spawns.len() <= SPAWNS_IN_TEN_SECONDS, "slot {slot} is a busy loop: {spawns:?}");
     }
 
-    /// How long a worker that is told now has until KILL: who serves gets the whole stop limit, unless it serves in a
-    /// deploy or a scale that has failed.
-    pub(super) fn limit_of(world: &World, worker: WorkerId) -> Duration {
+    /// How long a worker that is told now has until KILL, at least and at most: who serves gets the whole stop limit,
+    /// and what never served, or serves in a deploy or a scale that has failed, the short one.
+    pub(super) fn limits_of(world: &World, worker: WorkerId) -> (Duration, Duration) {
         let process = &world.processes[&worker];
-        let of_failed = process.generation > world.supervisor.status(world.now).generation.unwrap_or(0)
-            || world.properties.scale_failed_at == Some(world.now);
-        let whole = world.properties.stop_began && !world.properties.boot_failed;
+        let status = world.supervisor.status(world.now);
+        let committed = status.generation.unwrap_or(0);
+        let of_failed = process.generation > committed || is_of_failed_scale(world, process);
         let served = process.online_at.is_some() && !of_failed;
-        if whole || served { world.policy.stop_timeout } else { short(world) }
+        let stops = world.properties.stop_began && !world.properties.boot_failed;
+        let failed = of_failed || (process.generation == committed && process.slot < status.count && !served);
+        let (whole, short) = (world.policy.stop_timeout, short(world));
+        let least = if stops || served { whole } else { short };
+        let most = if failed && !stops && world.policy.ready == Ready::Notify { short } else { whole };
+        (least, most)
     }
 
     /// Checks the world between two happenings.
@@ -119,6 +125,8 @@ impl Properties {
         nobody_is_unwanted(world, &status);
         no_slot_is_lost(world, &status);
         limits_are_kept(world);
+        remnants_end(world);
+        the_old_are_killed_by_a_late_abort(world);
         enough_are_online(world);
     }
 }
@@ -143,6 +151,11 @@ fn counts(process: &Process) -> bool {
 /// A stop has no slots.
 fn is_stopping(world: &World) -> bool {
     world.supervisor.status(world.now).count == 0
+}
+
+/// Whether a scale up has failed right now that this is a worker of.
+fn is_of_failed_scale(world: &World, process: &Process) -> bool {
+    world.properties.scale_failed.is_some_and(|(at, count)| at == world.now && process.slot >= count)
 }
 
 fn short(world: &World) -> Duration {
@@ -175,7 +188,7 @@ fn nobody_is_told_without_reason(world: &World, worker: WorkerId) {
     let deployed_now = status.deploying == Some(process.generation);
     assert!(!deployed_now, "{worker:?} is told although its deploy has not failed");
     // The slots of a scale that failed may be wanted again at once, by one that waited.
-    let scale_failed = world.properties.scale_failed_at == Some(world.now);
+    let scale_failed = is_of_failed_scale(world, process);
     if status.generation != Some(process.generation) || process.slot >= status.count || scale_failed {
         return;
     }
@@ -184,6 +197,8 @@ fn nobody_is_told_without_reason(world: &World, worker: WorkerId) {
     let online = |other: &&crate::core::supervisor::WorkerStatus| {
         (other.generation, other.slot) == (process.generation, process.slot) && other.state == "online"
     };
+    let said_so = process.online_at.zip(process.offline_at).is_some_and(|(on, off)| on < off);
+    assert!(!said_so, "{worker:?} has said offline, and is told");
     let replaced = status.workers.iter().any(|other| online(&other));
     let was_late = process.online_at.is_none() || process.online_at == Some(world.now);
     assert!(replaced || was_late || !serves(world, process), "{worker:?} is told before it is replaced");
@@ -216,7 +231,7 @@ fn nobody_is_killed_early(world: &World, worker: WorkerId) {
         return;
     }
     let since = |at: Option<Time>| at.map(|at| world.now - at);
-    let told = since(process.told_at).is_some_and(|time| time >= process.limit);
+    let told = since(process.told_at).is_some_and(|time| time >= process.limits.0);
     let left = since(process.offline_at).is_some_and(|time| time >= world.policy.stop_timeout);
     let remnant = since(process.died_at).is_some_and(|time| time >= short(world));
     assert!(told || left || remnant, "{worker:?} is killed before its time: {process:?}");
@@ -261,6 +276,8 @@ fn an_answer_is_true(world: &World, client: ClientId, answer: &Answer) {
         (_, Answer::Refused(_)) => {}
         (Request::Deploy { count, .. }, Answer::Done) => {
             assert!(!older(), "a deploy is done, but old workers are left");
+            let aborted = world.properties.aborted_late == Some(committed);
+            assert!(!aborted, "a deploy that was aborted is done");
             let changed = world.properties.deploying != status.count || something_new_began(world);
             assert!(changed || count.is_none_or(|count| count == status.count), "done with another count");
         }
@@ -329,7 +346,8 @@ fn limits_are_kept(world: &World) {
     for (worker, process) in world.processes.iter().filter(|(_, process)| process.life == Life::Alive) {
         let since = |at: Option<Time>| at.map_or(Duration::ZERO, |at| world.now - at);
         if process.killed_at.is_none() {
-            assert!(since(process.told_at) <= stop, "{worker:?} outlives the stop limit");
+            let limit = process.limits.1.min(stop);
+            assert!(since(process.told_at) <= limit, "{worker:?} outlives its limit");
             let leaving = process.online_at.is_some() && process.told_at.is_none();
             let offline = if leaving { since(process.offline_at) } else { Duration::ZERO };
             assert!(offline <= online + stop, "{worker:?} said offline and stays for ever");
@@ -338,6 +356,26 @@ fn limits_are_kept(world: &World) {
         if starts && world.policy.ready == Ready::Notify {
             assert!(world.now - process.born <= online, "{worker:?} starts for ever");
         }
+    }
+}
+
+/// What a first process leaves behind has the rest of its limit, or five seconds.
+fn remnants_end(world: &World) {
+    let remnants = world.processes.iter().filter(|(_, process)| process.life == Life::Remnant);
+    for (worker, process) in remnants.filter(|(_, process)| process.killed_at.is_none()) {
+        let (since, limit) = match process.told_at {
+            Some(told_at) => (told_at, process.limits.1),
+            None => (process.died_at.expect("it is a remnant"), SHORT),
+        };
+        assert!(world.now - since <= limit, "the group of {worker:?} outlives its limit");
+    }
+}
+
+fn the_old_are_killed_by_a_late_abort(world: &World) {
+    let Some(live) = world.properties.aborted_late else { return };
+    for (worker, process) in world.processes.iter().filter(|(_, process)| process.generation < live) {
+        let lives = process.life == Life::Alive && process.killed_at.is_none();
+        assert!(!lives, "{worker:?} outlives an abort after the flip");
     }
 }
 
@@ -361,7 +399,7 @@ fn check_notice(world: &mut World, notice: &Notice) {
         Notice::Scale(ScaleNews::Failed { count, .. }) => {
             let now = world.supervisor.status(world.now).count;
             assert!(now == *count || something_new_began(world), "a failed scale changed the count");
-            world.properties.scale_failed_at = Some(world.now);
+            world.properties.scale_failed = Some((world.now, *count));
         }
         Notice::Deploy { generation, news } => check_deploy_notice(world, *generation, news),
         Notice::Killing { .. } => {

@@ -297,6 +297,12 @@ impl Stage {
         seats
     }
 
+    /// How many that a slot counts on are in this state.
+    pub(super) fn seated(&self, state: &str) -> usize {
+        let rows = self.supervisor.status(self.now).workers;
+        rows.iter().filter(|row| row.seated && row.state == state).count()
+    }
+
     pub(super) fn count(&self) -> u32 {
         self.supervisor.status(self.now).count
     }

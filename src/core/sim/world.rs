@@ -64,8 +64,8 @@ pub(super) struct Process {
     pub(super) offline_at: Option<Time>,
     pub(super) hushed_at: Option<Time>,
     pub(super) told_at: Option<Time>,
-    /// How long it must be given from then on, at least.
-    pub(super) limit: Duration,
+    /// How long it is to be given from then on, at least and at most.
+    pub(super) limits: (Duration, Duration),
     pub(super) killed_at: Option<Time>,
     pub(super) died_at: Option<Time>,
     pub(super) online_under_nonblocking: bool,
@@ -251,7 +251,7 @@ impl World {
             offline_at: None,
             hushed_at: None,
             told_at: None,
-            limit: Duration::ZERO,
+            limits: Default::default(),
             killed_at: None,
             died_at: None,
             online_under_nonblocking: false,
@@ -270,10 +270,10 @@ impl World {
     }
 
     fn tell(&mut self, worker: WorkerId) {
-        let limit = Properties::limit_of(self, worker);
+        let limits = Properties::limits_of(self, worker);
         let process = self.processes.get_mut(&worker).expect("checked");
         process.told_at.get_or_insert(self.now);
-        process.limit = limit;
+        process.limits = limits;
         let Some(drains_for) = process.behaviour.as_ref().and_then(|behaviour| behaviour.drains_for) else {
             return;
         };

@@ -12,7 +12,7 @@ use crate::core::notice::Notice;
 use crate::core::worker::Input;
 use crate::core::{Answer, Asker, Effect, Time, WorkerId};
 
-use super::{Activity, Stop, Supervisor, Waiting};
+use super::{Activity, Stop, Supervisor};
 
 /// Strangers get so long from TERM to KILL, where the workers have left less of the stop limit.
 const STRANGERS: Duration = Duration::from_millis(500);
@@ -89,7 +89,6 @@ impl Supervisor {
 
     /// Answers what will not be finished. A boot that has failed keeps its exit code.
     fn cut_short(&mut self, code: u8) -> u8 {
-        self.waiting = Waiting::default();
         for farewell in std::mem::take(&mut self.farewells) {
             let done = farewell.answer == Answer::Done;
             self.answer(farewell.asker, if done { Answer::Aborted } else { farewell.answer });

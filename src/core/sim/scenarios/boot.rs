@@ -208,6 +208,7 @@ fn who_closes_the_descriptor_without_a_word_is_told_of_once_and_not_where_it_die
         ["worker 0 (pid 101) closed fd 3 without saying online; it counts as late after 60s"]
     );
     stage.event(Event::Hushed { worker: second });
+    stage.pass(std::time::Duration::from_millis(999));
     stage.exits(1, 1, 1);
     assert_eq!(stage.told().len(), 1);
 

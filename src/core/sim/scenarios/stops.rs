@@ -21,6 +21,16 @@ fn all_workers_are_told_then_the_listeners_close_and_it_ends_with_0() {
 }
 
 #[test]
+fn who_asks_for_a_stop_again_is_answered_too() {
+    let mut stage = Stage::serving(1);
+    stage.ends = Ends::Never;
+    let (first, second) = (stage.ask(Request::Stop), stage.ask(Request::Stop));
+    assert_eq!(stage.answer(first), "");
+    stage.exits(1, 0, 0);
+    assert_eq!((stage.answer(first), stage.answer(second)), ("done".into(), "done".into()));
+}
+
+#[test]
 fn a_worker_that_takes_no_notice_is_killed_at_the_limit_and_the_sentence_says_so() {
     let mut stage = Stage::serving(2);
     stage.ends = Ends::Never;
@@ -88,6 +98,18 @@ fn strangers_are_killed_when_the_stop_limit_is_over() {
     assert_eq!(stage.ended, None);
     stage.pass(Duration::from_millis(1));
     assert!(stage.done().contains(&Effect::Sweep { kill: true }));
+    assert_eq!(stage.ended, Some(0));
+}
+
+#[test]
+fn what_a_stranger_leaves_behind_is_told_as_well() {
+    let mut stage = Stage::serving(1);
+    stage.strangers = true;
+    stage.signal("TERM");
+    stage.done();
+    stage.event(Event::StrangerDied);
+    assert_eq!(stage.done(), [Effect::Sweep { kill: false }]);
+    stage.event(Event::Childless);
     assert_eq!(stage.ended, Some(0));
 }
 

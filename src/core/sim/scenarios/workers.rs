@@ -61,6 +61,19 @@ fn where_no_replacement_comes_online_the_limit_starts_one_online_timeout_after_t
 }
 
 #[test]
+fn an_offline_worker_that_survives_kill_has_no_slot_any_more() {
+    let mut stage = Stage::serving(1);
+    stage.seconds(5);
+    (stage.starts, stage.ends) = (Starts::Silent, Ends::Immortal);
+    stage.says_offline(1, 0);
+    stage.seconds(94);
+    assert_eq!(stage.seated("killed"), 1);
+    stage.seconds(1);
+    assert_eq!((stage.seated("killed"), stage.seated("stuck")), (0, 0));
+    assert!(!stage.rows("stuck").is_empty());
+}
+
+#[test]
 fn a_worker_that_says_offline_as_soon_as_it_is_online_is_replaced_once_a_second_at_most() {
     let mut stage = Stage::serving(1);
     for _ in 0..100 {
@@ -232,6 +245,23 @@ fn a_listener_shut_while_booting_fails_the_boot() {
 }
 
 #[test]
+fn who_is_wanted_no_longer_before_it_is_there_keeps_the_shortest_limit_that_it_was_given() {
+    let mut stage = Stage::serving(1);
+    stage.seconds(5);
+    (stage.forks, stage.starts, stage.ends) = (Forks::Wait, Starts::Silent, Ends::Never);
+    stage.exits(1, 0, 1);
+    stage.event(Event::ListenerShut { listener: 0, outcome: Mended::Rebound });
+    stage.signal("TERM");
+    stage.forks = Forks::Work;
+    stage.finish_forks();
+    stage.done();
+    stage.seconds(5);
+    assert_eq!(stage.killed(), [(1, 0)]);
+    stage.seconds(25);
+    assert_eq!(stage.killed(), [(1, 0), (1, 0)]);
+}
+
+#[test]
 fn flags_are_put_back_as_the_serving_generation_had_them_once_the_last_of_a_failed_one_is_gone() {
     let mut stage = Stage::serving(1);
     (stage.starts, stage.ends) = (Starts::Silent, Ends::Never);
@@ -272,9 +302,10 @@ fn the_first_process_of_a_told_worker_may_die_first_and_its_group_keeps_the_rest
     let old = stage.worker(1, 0);
     let deploy = stage.ask(DEPLOY);
     stage.done();
+    stage.seconds(10);
     stage.dies(old, Ending::Signaled(15));
     assert_eq!(stage.done(), []);
-    stage.pass(Duration::from_millis(29_999));
+    stage.pass(Duration::from_millis(19_999));
     assert_eq!(stage.done(), []);
     stage.told();
     stage.pass(Duration::from_millis(1));
