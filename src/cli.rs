@@ -229,7 +229,7 @@ fn begins_an_option(word: &OsStr) -> bool {
 /// Splits `--name=value`, `-nvalue` and `-n=value`.
 fn name_and_attached(word: &[u8]) -> (&[u8], Option<&[u8]>) {
     if word.starts_with(b"--") {
-        return match memchr::memchr(b'=', word) {
+        return match word.iter().position(|byte| *byte == b'=') {
             Some(place) => (&word[..place], Some(&word[place + 1..])),
             None => (word, None),
         };

@@ -24,7 +24,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::config::Config;
-use crate::core::{Asker, Effect, Event, Policy, Request, Scale, Spec, Supervisor, Time, WorkerId};
+use crate::core::{Asker, Event, Request, Scale, Spec, Supervisor, Time, WorkerId};
 use crate::log::Log;
 use crate::sys::signals::{Arrived, Origin, Signals};
 use crate::sys::startup::Startup;
@@ -32,12 +32,12 @@ use crate::sys::startup::Startup;
 use listeners::Listeners;
 use workers::Workers;
 
-/// Tokens are never used twice, so that a late event finds nobody: the two fixed ones, those of listeners from
-/// [`FIRST_LISTENER`], and two for each worker, whose ids are not used twice either.
+/// Tokens are never used twice, so that a late event finds nobody: the fixed ones, and from [`FIRST_WORKER`] on two for
+/// each worker, whose ids are not used twice either.
 const SIGNALS: Token = Token(0);
 const STDERR: Token = Token(1);
-const FIRST_LISTENER: usize = 2;
-const FIRST_WORKER: usize = 1 << 20;
+const HANG_UPS: Token = Token(2);
+const FIRST_WORKER: usize = 4;
 
 /// Workers that are made before anything else gets its turn: fork and exec take most of a millisecond each.
 const SPAWNS_AT_ONCE: usize = 8;
@@ -100,7 +100,8 @@ impl EventLoop {
             listeners,
             workers,
             log,
-            deaths_left: false,
+            // A child may have died before this program was executed in its parent's place; no signal tells of it.
+            deaths_left: true,
             effects_left: true,
             ended: None,
         })
@@ -120,6 +121,7 @@ impl EventLoop {
             }
             self.handle_deaths();
             self.listen_to_paused();
+            self.look_after_overdue();
             self.handle_timeout();
             self.perform();
         };
@@ -134,7 +136,8 @@ impl EventLoop {
     }
 
     fn wait(&mut self, events: &mut Events) {
-        let deadline = [self.supervisor.poll_timeout(), self.workers.next_turn()].into_iter().flatten().min();
+        let turns = [self.workers.next_turn(), self.listeners.next_turn()];
+        let deadline = [self.supervisor.poll_timeout()].into_iter().chain(turns).flatten().min();
         let timeout = if self.deaths_left || self.effects_left {
             Some(Duration::ZERO)
         } else {
@@ -153,7 +156,7 @@ impl EventLoop {
         match token {
             SIGNALS => self.handle_signals(),
             STDERR => self.log.flush(),
-            Token(number @ FIRST_LISTENER..FIRST_WORKER) => self.look_after_listener(number - FIRST_LISTENER),
+            HANG_UPS => self.handle_hang_ups(),
             Token(number) => {
                 let worker = WorkerId((number - FIRST_WORKER) as u64 / 2);
                 if number % 2 == 0 {
@@ -174,6 +177,7 @@ impl EventLoop {
     fn handle_timeout(&mut self) {
         let now = self.now();
         if self.supervisor.poll_timeout().is_some_and(|at| at <= now) {
+            self.look_at_remnants();
             self.supervisor.handle_timeout(now);
         }
     }

@@ -28,7 +28,6 @@
 //!
 //! To get to know it, read in this order: `protocol/worker.md`, `core/mod.rs`, `core/worker.rs` and
 //! `core/transitions.txt`, `core/supervisor.rs`, `event_loop.rs`.
-#![allow(dead_code, unused_imports)] // while the parts are being written
 
 mod cli;
 mod config;

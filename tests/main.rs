@@ -3,18 +3,42 @@
 //! A test is a sentence, has its fixture inline, and waits for facts (a notice, an answer, a death), never for time.
 //! What the machine or the user's rights do not offer is skipped, loudly; with `SRVWRAP_TEST_REQUIRE=all` a skip is a
 //! failure. On a failure the log of srvwrap is printed.
-#![expect(
+//!
+//! A shell that handles a signal waits in short sleeps: a long one, started just after the signal to the group, would
+//! live on until the stop limit.
+#![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    reason = "tests have clocks, threads and children"
+    clippy::print_stderr,
+    clippy::wildcard_enum_match_arm,
+    reason = "tests have clocks, threads and children, say what they skip, and decide nothing"
 )]
 
 mod harness;
 
 mod bad_input;
 mod boot;
+mod crashes;
+mod deploy;
+mod failed_deploys;
 mod faults;
 mod inheritance;
+mod languages;
+mod listeners;
+mod load;
+mod nonblocking;
+mod pid_one;
+mod pid_reuse;
 mod readiness;
+mod readme;
+mod recycling;
+mod scaling;
+mod shared_listener;
+mod signals;
 mod spawning;
 mod stderr;
+mod stopping;
+mod stopping_groups;
+mod terminal;
+mod tidy;
+mod unix_listeners;

@@ -148,7 +148,7 @@ fn overlap(one: &Address, other: &Address) -> bool {
 
 fn listener(text: &[u8], directory: &Path) -> Result<Listener, AddressError> {
     // A path may hold an equals sign; what stands before that one is not a name.
-    let named = text.split_at_checked(memchr::memchr(b'=', text).unwrap_or(text.len()));
+    let named = text.split_at_checked(text.iter().position(|byte| *byte == b'=').unwrap_or(text.len()));
     match named {
         Some((before, [b'=', rest @ ..])) if !before.contains(&b':') && !before.contains(&b'/') => {
             Ok(Listener { name: Some(name(before)?), address: address(rest, directory)? })

@@ -28,21 +28,24 @@ pub(super) struct Backoff {
     immediate_at: Option<Time>,
     told_at: Option<Time>,
     untold: u32,
+    /// Whether the last one had been online.
+    was_online: bool,
 }
 
 /// What the operator hears of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Telling {
     Nothing,
-    /// This failure, and that there were `before` that nobody was told of.
+    /// This failure, and that there were `untold` before it that nobody was told of.
     Failure {
-        before: u32,
+        untold: u32,
     },
 }
 
 impl Backoff {
     /// A worker failed that had been online for `served` (`None`: never). Returns when to try again.
     pub(super) fn failed(&mut self, now: Time, served: Option<Duration>, random: &mut Random) -> Time {
+        self.was_online = served.is_some();
         let served = served.unwrap_or_default();
         if served >= PROVEN {
             self.failures = 0;
@@ -66,12 +69,12 @@ impl Backoff {
             return Telling::Nothing;
         }
         self.told_at = Some(now);
-        Telling::Failure { before: std::mem::take(&mut self.untold) }
+        Telling::Failure { untold: std::mem::take(&mut self.untold) }
     }
 
-    /// Whether the slot is in a crash loop of which the operator has heard enough.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.failures > TOLD_SINGLY
+    /// Whether it is news that the next worker is online: not where each one comes online in a crash loop.
+    pub(super) fn tells_online(&self) -> bool {
+        self.failures <= TOLD_SINGLY || !self.was_online
     }
 }
 
@@ -160,8 +163,8 @@ mod tests {
         let mut told = Vec::new();
         for second in (0..180).step_by(10) {
             backoff.failed(at(second), None, &mut random);
-            if let Telling::Failure { before } = backoff.telling(at(second)) {
-                told.push((second, before));
+            if let Telling::Failure { untold } = backoff.telling(at(second)) {
+                told.push((second, untold));
             }
         }
         assert_eq!(told, [(0, 0), (10, 0), (20, 0), (30, 0), (90, 5), (150, 5)]);

@@ -156,7 +156,11 @@ impl Slot {
                 self.seat = Seat::Awaiting { old, retry_at };
                 Some(retry_at)
             }
-            Seat::Replacing { .. } | Seat::Awaiting { .. } | Seat::Vacant { .. } => {
+            Seat::Awaiting { old: _, retry_at } | Seat::Vacant { retry_at } => {
+                self.left();
+                Some(retry_at)
+            }
+            Seat::Replacing { .. } => {
                 self.left();
                 None
             }

@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use crate::wire::worker::Said;
 
-pub(crate) use notice::{Notice, Seconds};
+pub(crate) use notice::Notice;
 pub(crate) use policy::{OnCrash, Policy, Ready, StopSignal};
 pub(crate) use supervisor::Supervisor;
 
@@ -161,7 +161,6 @@ pub(crate) enum Request {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scale {
     /// So many.
-    #[cfg_attr(not(test), expect(dead_code, reason = "there is no control socket yet"))]
     To(u32),
     /// So many more, or less.
     By(i32),

@@ -6,7 +6,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
-use super::worker::Asked;
+use super::worker::{Asked, Heard};
 use super::{Asker, Ending, Mended};
 
 /// One fact that an operator is told.
@@ -28,10 +28,15 @@ pub(crate) enum Notice {
         who: Who,
         news: WorkerNews,
     },
+    /// A worker that is wanted failed; so did `untold` ones of its slot that nobody was told of.
+    WorkerFailed {
+        failure: Failure,
+        next: Next,
+        untold: u32,
+    },
     BootFailed {
-        who: Who,
-        fault: Fault,
-        spoke: bool,
+        failure: Failure,
+        heard: Heard,
         listeners: Vec<String>,
     },
     Booted {
@@ -50,7 +55,15 @@ pub(crate) enum Notice {
     ListenerShut {
         address: String,
         suspects: Vec<Who>,
+        /// It was, so often before that was not told.
+        before: u32,
         outcome: Mended,
+    },
+    /// A listener had been shut down, and now a worker is dead that was not told to end.
+    ListenerShutBy {
+        address: String,
+        who: Who,
+        after: Duration,
     },
     Stopping {
         asker: Asker,
@@ -71,6 +84,14 @@ pub(crate) struct Who {
     pub(crate) slot: u32,
     /// 0 where there is no process.
     pub(crate) pid: u32,
+}
+
+/// Which worker failed, how, and after how long online (none: it never was).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) who: Who,
+    pub(crate) fault: Fault,
+    pub(crate) served: Option<Duration>,
 }
 
 /// What was wrong with a worker.
@@ -98,13 +119,6 @@ pub(crate) enum WorkerNews {
     /// Its notice descriptor came to an end before it said online, for which it has this long in all.
     HushedEarly {
         limit: Duration,
-    },
-    /// It failed, after so long online; `before` failures of its slot were not told.
-    Failed {
-        fault: Fault,
-        served: Option<Duration>,
-        next: Next,
-        before: u32,
     },
     Offline {
         why: String,
@@ -136,8 +150,7 @@ pub(crate) enum DeployNews {
         asker: Asker,
     },
     Failed {
-        who: Who,
-        fault: Fault,
+        failure: Failure,
         keeps: u32,
     },
     /// It failed for a reason that is no worker's of it. At boot there is no generation to keep.
@@ -183,7 +196,7 @@ pub(crate) enum Refusal {
 pub(crate) enum ScaleNews {
     Began { from: u32, to: u32 },
     Grown { count: u32, after: Duration },
-    Failed { who: Who, fault: Fault, count: u32 },
+    Failed { failure: Failure, count: u32 },
 }
 
 impl Display for Notice {
@@ -201,24 +214,30 @@ impl Display for Notice {
                  srvwrap node server.js"
             ),
             Notice::Worker { who, news } => write!(f, "{who} {news}"),
-            Notice::BootFailed { who, fault, spoke, listeners } => {
-                boot_failed(f, *who, fault, *spoke, listeners)
+            Notice::WorkerFailed { failure, next, untold: 0 } => write!(f, "{failure}; {next}"),
+            Notice::WorkerFailed { failure, next, untold } => {
+                write!(f, "{failure}, as {untold} before it; {next}")
             }
+            Notice::BootFailed { failure, heard, listeners } => boot_failed(f, failure, *heard, listeners),
             Notice::Booted { count, after } => {
                 write!(f, "workers online: {count}, after {}", Seconds(*after))
             }
-            Notice::Deploy { generation, news } => write!(f, "deploy {generation} {news}"),
+            Notice::Deploy { generation, news } => deploy(f, *generation, news),
+            Notice::Refused { asker: Asker::Client(_), why } => write!(f, "{why}"),
             Notice::Refused { asker, why } => write!(f, "{asker}: {why}"),
             Notice::Scale(news) => write!(f, "{news}"),
-            Notice::ListenerShut { address, suspects, outcome } => {
-                listener_shut(f, address, suspects, *outcome)
+            Notice::ListenerShut { address, suspects, before, outcome } => {
+                listener_shut(f, address, suspects, *before, *outcome)
+            }
+            Notice::ListenerShutBy { address, who, after } => {
+                let after = Seconds(*after);
+                write!(f, "{address} was shut down, it seems by {who}, which ended {after} after it")
             }
             Notice::Stopping { asker, workers } => write!(f, "{asker}: stopping {}", Workers(*workers)),
             Notice::Killing { asker, workers } => write!(f, "{asker}: killing {}", Workers(*workers)),
             Notice::Stopped { killed: 0 } => write!(f, "stopped"),
-            Notice::Stopped { killed } => {
-                write!(f, "stopped; {} had to be killed", Workers(*killed as usize))
-            }
+            Notice::Stopped { killed: 1 } => write!(f, "stopped; 1 worker was killed"),
+            Notice::Stopped { killed } => write!(f, "stopped; {killed} workers were killed"),
         }
     }
 }
@@ -229,18 +248,7 @@ impl Display for WorkerNews {
             WorkerNews::Online { after } => write!(f, "online after {}", Seconds(*after)),
             WorkerNews::HushedEarly { limit } => {
                 let limit = Seconds(*limit);
-                write!(
-                    f,
-                    "closed its notice descriptor before it said online, for which it has {limit} in all"
-                )
-            }
-            WorkerNews::Failed { fault, served, next, before } => {
-                write!(f, "{fault}")?;
-                served_for(f, fault, *served)?;
-                match before {
-                    0 => write!(f, "; {next}"),
-                    before => write!(f, ", as {before} before it; {next}"),
-                }
+                write!(f, "closed fd 3 without saying online; it counts as late after {limit}")
             }
             WorkerNews::Offline { why } if why.is_empty() => write!(f, "said offline; replacing it"),
             WorkerNews::Offline { why } => write!(f, "said offline: {why}; replacing it"),
@@ -248,10 +256,10 @@ impl Display for WorkerNews {
             WorkerNews::Overran { asked } => overran(f, *asked),
             WorkerNews::RemnantOverran => write!(
                 f,
-                "ended, but not all that it had started; killed the rest (where a shell starts the server, let it use exec)"
+                "ended, but what it had started did not: killed (a shell that starts the server should exec it)"
             ),
             WorkerNews::Survived => {
-                write!(f, "is still there 5s after KILL, held by the kernel; not waiting for it any longer")
+                write!(f, "is still there 5s after KILL, held by the kernel: no longer waited for")
             }
             WorkerNews::Impossible => {
                 write!(f, "did what no process can do: this is a fault of srvwrap, please report it")
@@ -260,31 +268,35 @@ impl Display for WorkerNews {
     }
 }
 
-impl Display for DeployNews {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            DeployNews::Began { count, asker } => {
-                write!(f, "began ({asker}): starting {}", Workers(*count as usize))
-            }
-            DeployNews::Failed { who, fault, keeps } => {
-                write!(f, "failed: {who} {fault}; generation {keeps} keeps serving")
-            }
-            DeployNews::Cut { fault, keeps } => {
-                write!(f, "failed: {fault}{}", Keeps(*keeps))
-            }
-            DeployNews::Aborted { keeps } => write!(f, "aborted{}", Keeps(*keeps)),
-            DeployNews::AbortedLate { killed } => {
-                write!(f, "is live; aborted, so the {killed} old workers that are left are killed")
-            }
-            DeployNews::Baking { time } => {
-                write!(f, "is online; both generations serve for {}", Seconds(*time))
-            }
-            DeployNews::Flipped { old, leaving } => {
-                write!(f, "is live; {} of generation {old} retire", Workers(*leaving))
-            }
-            DeployNews::Done { count, after } => {
-                write!(f, "done after {}; workers online: {count}", Seconds(*after))
-            }
+fn deploy(f: &mut Formatter<'_>, generation: u32, news: &DeployNews) -> fmt::Result {
+    match news {
+        DeployNews::Cut { fault, keeps: None } => write!(f, "cannot start: {fault}"),
+        DeployNews::Aborted { keeps: None } => write!(f, "start aborted"),
+        DeployNews::Began { count, asker } => {
+            write!(f, "deploy {generation} began ({asker}): starting {}", Workers(*count as usize))
+        }
+        DeployNews::Failed { failure, keeps } => {
+            write!(f, "deploy {generation} failed: {failure}; generation {keeps} keeps serving")
+        }
+        DeployNews::Cut { fault, keeps: Some(keeps) } => {
+            write!(f, "deploy {generation} failed: {fault}; generation {keeps} keeps serving")
+        }
+        DeployNews::Aborted { keeps: Some(keeps) } => {
+            write!(f, "deploy {generation} aborted; generation {keeps} keeps serving")
+        }
+        DeployNews::AbortedLate { killed } => {
+            let workers = Workers(*killed);
+            write!(f, "deploy {generation} is live, though aborted; killing {workers} of the old generation")
+        }
+        DeployNews::Baking { time } => {
+            write!(f, "deploy {generation} is online; both generations serve for {}", Seconds(*time))
+        }
+        DeployNews::Flipped { old, leaving } => {
+            write!(f, "deploy {generation} is live; retiring {} of generation {old}", Workers(*leaving))
+        }
+        DeployNews::Done { count, after } => {
+            let workers = Workers(*count as usize);
+            write!(f, "deploy {generation} done after {} with {workers}", Seconds(*after))
         }
     }
 }
@@ -292,7 +304,7 @@ impl Display for DeployNews {
 impl Display for Refusal {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Refusal::Remembered => write!(f, "will deploy when what is under way is done"),
+            Refusal::Remembered => write!(f, "will deploy once what is under way is done"),
             Refusal::Stopping => write!(f, "refused, because srvwrap is stopping"),
             Refusal::Busy => write!(f, "refused, because a boot, deploy or scale is under way"),
             Refusal::Count { least, most } => {
@@ -308,11 +320,31 @@ impl Display for ScaleNews {
         match self {
             ScaleNews::Began { from, to } => write!(f, "scaling from {from} to {}", Workers(*to as usize)),
             ScaleNews::Grown { count, after } => {
-                write!(f, "scaled after {}; workers online: {count}", Seconds(*after))
+                write!(f, "scaled to {} after {}", Workers(*count as usize), Seconds(*after))
             }
-            ScaleNews::Failed { who, fault, count } => {
-                write!(f, "scaling failed: {who} {fault}; back to {}", Workers(*count as usize))
+            ScaleNews::Failed { failure, count } => {
+                write!(f, "scaling failed: {failure}; back to {}", Workers(*count as usize))
             }
+        }
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Failure { who, fault, served } = self;
+        match fault {
+            // What has not become a program has done nothing, and its pid means nothing to anybody.
+            Fault::Ended(Ending::NotExecuted { why, .. }) | Fault::NotSpawned(why) => {
+                return write!(f, "worker {}: {why}", who.slot);
+            }
+            Fault::Ended(Ending::Exited(_) | Ending::Signaled(_)) | Fault::GaveUp(_) => {
+                write!(f, "{who} {fault}")?;
+            }
+            Fault::None | Fault::Late(_) | Fault::Rebound(_) => return write!(f, "{who} {fault}"),
+        }
+        match served {
+            Some(served) => write!(f, " after {} online", Seconds(*served)),
+            None => write!(f, " while starting"),
         }
     }
 }
@@ -323,11 +355,10 @@ impl Display for Fault {
             Fault::None => write!(f, "failed"),
             Fault::Ended(Ending::Exited(status)) => write!(f, "exited with status {status}"),
             Fault::Ended(Ending::Signaled(number)) => write!(f, "was killed by {}", Signal(*number)),
-            Fault::Ended(Ending::NotExecuted { why, .. }) => write!(f, "did not start: {why}"),
-            Fault::NotSpawned(why) => write!(f, "did not start: {why}"),
+            Fault::Ended(Ending::NotExecuted { why, .. }) | Fault::NotSpawned(why) => write!(f, "{why}"),
             Fault::Late(limit) => write!(f, "was not online within {}", Seconds(*limit)),
             Fault::GaveUp(why) if why.is_empty() => write!(f, "said offline"),
-            Fault::GaveUp(why) => write!(f, "said offline: {why}"),
+            Fault::GaveUp(why) => write!(f, "said offline ({why})"),
             Fault::Rebound(address) => write!(f, "{address} was shut down under its workers"),
         }
     }
@@ -356,10 +387,6 @@ impl Fault {
             Fault::Late(_) | Fault::GaveUp(_) | Fault::Rebound(_) => None,
         }
     }
-
-    fn is_end(&self) -> bool {
-        matches!(self, Fault::Ended(Ending::Exited(_) | Ending::Signaled(_)))
-    }
 }
 
 impl Display for Next {
@@ -373,80 +400,106 @@ impl Display for Next {
     }
 }
 
-fn served_for(f: &mut Formatter<'_>, fault: &Fault, served: Option<Duration>) -> fmt::Result {
-    match served {
-        Some(served) => write!(f, " after {} online", Seconds(served)),
-        None if fault.is_end() => write!(f, " before it was online"),
-        None => Ok(()),
-    }
-}
-
 fn overran(f: &mut Formatter<'_>, asked: Asked) -> fmt::Result {
     match asked {
-        Asked::Offline => write!(f, "had said offline and did not end within the stop limit; killed"),
+        Asked::Offline => write!(f, "said offline, but did not end within its limit: killed"),
         Asked::Signal(number) => {
             let signal = Signal(number);
             write!(
                 f,
-                "did not end within the stop limit after {signal}; killed (see --stop-timeout, --stop-signal)"
+                "did not end within its limit after {signal}: killed (--stop-timeout gives more time, --stop-signal another signal)"
             )
         }
         Asked::Line => write!(
             f,
-            "did not end within the stop limit after the \"shutdown\" line; killed (--stop-signal TERM sends a signal too)"
+            "did not end within its limit after the \"shutdown\" line: killed (--stop-signal TERM sends a signal too)"
         ),
     }
 }
 
 /// The first thing that most users will ever read: what the program did, and what to try.
-fn boot_failed(
-    f: &mut Formatter<'_>,
-    who: Who,
-    fault: &Fault,
-    spoke: bool,
-    listeners: &[String],
-) -> fmt::Result {
-    let holds = match listeners {
-        [] => "nothing is listened on: see -p".to_string(),
-        [one] => format!("srvwrap holds {one}: listen on the descriptor in LISTEN_FD"),
-        many => format!("srvwrap holds {}: listen on the descriptors in LISTEN_FD_0, …", many.join(", ")),
-    };
-    write!(f, "cannot start: {who} {fault}")?;
-    match (fault, spoke) {
-        (Fault::Late(_), false) => {
-            write!(
-                f,
-                ": the program said nothing on fd 3 ({holds} and write online to fd 3, or use --ready after=2s)"
-            )
+fn boot_failed(f: &mut Formatter<'_>, failure: &Failure, heard: Heard, listeners: &[String]) -> fmt::Result {
+    let Failure { who, fault, served } = failure;
+    match (fault, heard) {
+        (Fault::Late(limit), Heard::Nothing) => {
+            let limit = Seconds(*limit);
+            write!(f, "cannot start: {who} said nothing on fd 3 within {limit} ({})", Remedy(listeners))
         }
-        (Fault::Late(_), true) => write!(f, ": it wrote to fd 3, but none of online, ready and READY=1"),
-        (Fault::Ended(Ending::Exited(0)), false) => {
-            write!(
-                f,
-                " before it was online (a program that goes into the background by itself must stay in the \
-                foreground; one that is to end uses --ready exec)"
-            )
+        (Fault::Late(limit), Heard::Words) => write!(
+            f,
+            "cannot start: {who} was not online within {}: what it wrote to fd 3 was none of online, ready and READY=1",
+            Seconds(*limit)
+        ),
+        (Fault::Late(limit), Heard::End) => write!(
+            f,
+            "cannot start: {who} closed fd 3 without a word, and was not online within {} (was it a wrapper that closed it? or use --ready after=2s)",
+            Seconds(*limit)
+        ),
+        (Fault::Ended(Ending::Exited(0)), Heard::Nothing | Heard::End) if served.is_none() => write!(
+            f,
+            "cannot start: {failure} (it must stay in the foreground; for a program that is to end, use --ready exec --on-crash exit)"
+        ),
+        (Fault::Ended(Ending::Exited(_)), Heard::Nothing | Heard::End)
+            if served.is_none() && !listeners.is_empty() =>
+        {
+            let holds = Holds(listeners);
+            let them = if listeners.len() == 1 { "it" } else { "them" };
+            write!(f, "cannot start: {failure} ({holds}, do not bind {them})")
         }
-        (Fault::Ended(Ending::Exited(_)), false) if !listeners.is_empty() => {
-            write!(f, " before it was online ({holds}; a program that binds the address itself fails)")
-        }
-        (Fault::Ended(Ending::Exited(_) | Ending::Signaled(_)), _) => write!(f, " before it was online"),
-        (Fault::Ended(Ending::NotExecuted { .. }) | Fault::NotSpawned(_), _) => Ok(()),
-        (Fault::GaveUp(_), _) => write!(f, " before it was online"),
-        (Fault::None | Fault::Rebound(_), _) => Ok(()),
+        (_, _) => write!(f, "cannot start: {failure}"),
     }
 }
 
-fn listener_shut(f: &mut Formatter<'_>, address: &str, suspects: &[Who], outcome: Mended) -> fmt::Result {
+/// What a program that says nothing may lack.
+struct Remedy<'a>(&'a [String]);
+
+impl Display for Remedy<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            [] => write!(f, "write online to it when ready, or use --ready exec"),
+            some => write!(f, "{}, then write online to fd 3, or use --ready after=2s", Holds(some)),
+        }
+    }
+}
+
+/// "srvwrap holds [::]:8000: listen on the descriptor in LISTEN_FD".
+struct Holds<'a>(&'a [String]);
+
+impl Display for Holds<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            [] | [_] => write!(f, "srvwrap holds {}: listen on the descriptor in LISTEN_FD", self.0.concat()),
+            many => {
+                let all = many.join(", ");
+                write!(f, "srvwrap holds {all}: listen on the descriptors in LISTEN_FD_0 and so on")
+            }
+        }
+    }
+}
+
+fn listener_shut(
+    f: &mut Formatter<'_>,
+    address: &str,
+    suspects: &[Who],
+    before: u32,
+    outcome: Mended,
+) -> fmt::Result {
+    write!(f, "{address} was shut down ")?;
     match suspects {
-        [] => write!(f, "{address} was shut down by one of the workers")?,
-        [one] => write!(f, "{address} was shut down, it seems by {one}")?,
-        [one, more @ ..] => write!(f, "{address} was shut down, by {one} or one of {} others", more.len())?,
+        [] => write!(f, "by one of the workers")?,
+        [one] => write!(f, "by {one}, it seems")?,
+        [one, other] => write!(f, "by {one} or {other}, it seems")?,
+        [one, more @ ..] => write!(f, "by {one} or one of {} others, it seems", more.len())?,
+    }
+    match before {
+        0 => {}
+        1 => write!(f, ", and once more since this was last said")?,
+        before => write!(f, ", and {before} times more since this was last said")?,
     }
     match outcome {
         Mended::Healed => write!(f, "; listening again"),
         Mended::Rebound => write!(f, "; bound it anew, and replacing the workers"),
-        Mended::Lost => write!(f, "; it was handed in and cannot be bound anew, so srvwrap stops"),
+        Mended::Lost => write!(f, "; it cannot be bound anew, so srvwrap stops"),
     }
 }
 
@@ -478,15 +531,6 @@ impl Display for Workers {
             1 => write!(f, "1 worker"),
             count => write!(f, "{count} workers"),
         }
-    }
-}
-
-/// "; generation 7 keeps serving", or nothing at boot.
-struct Keeps(Option<u32>);
-
-impl Display for Keeps {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        self.0.map_or(Ok(()), |generation| write!(f, "; generation {generation} keeps serving"))
     }
 }
 

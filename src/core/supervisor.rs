@@ -19,13 +19,14 @@ mod turns;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::wire::worker::{Readiness, Said};
+use crate::wire::worker::Said;
 
 use super::backoff::Random;
 use super::generation::Generation;
-use super::notice::{Fault, Notice, Who, WorkerNews};
-use super::worker::{Input, State, Worker};
-use super::{Asker, Effect, Event, Policy, Ready, Spec, Time, WorkerId};
+use super::notice::{Fault, Notice, Who};
+use super::worker::{Heard, Input, State, Worker};
+use super::{Answer, Asker, Effect, Event, Policy, Spec, Time, WorkerId};
+use listeners::Told;
 
 /// The finite state machine that decides everything. Its whole interface is [`Supervisor::handle_event`],
 /// [`Supervisor::handle_timeout`], [`Supervisor::poll_timeout`] and [`Supervisor::poll_effect`].
@@ -39,10 +40,12 @@ pub(crate) struct Supervisor {
     serving: Option<Generation>,
     activity: Activity,
     waiting: Waiting,
-    /// Scales down whose workers are not gone yet.
+    /// Scales that are over but for workers that are not gone yet.
     farewells: Vec<Farewell>,
-    /// The last worker that died, to name it when a listener was shut down.
-    last_dead: Option<(Time, Who)>,
+    /// When a listener was last shut down and nobody could be named, and its address.
+    unnamed_shut: Option<(Time, String)>,
+    /// What was told of each listener that was shut down.
+    told_shut: BTreeMap<usize, Told>,
     /// When a listener last had to be bound anew.
     rebound_at: Option<Time>,
     effects: VecDeque<Effect>,
@@ -76,12 +79,12 @@ enum Activity {
         aborters: Vec<Asker>,
         since: Time,
     },
-    /// What a deploy or a scale had started retires.
+    /// What a deploy had started retires. At boot srvwrap then ends with `code`.
     Failing {
         leaving: BTreeSet<WorkerId>,
         asker: Asker,
         aborters: Vec<Asker>,
-        failure: Notice,
+        answer: Answer,
         code: u8,
     },
     /// The slots from `from` on come online.
@@ -92,27 +95,32 @@ enum Activity {
     },
     /// Every worker was told to stop.
     Stopping {
-        askers: Vec<Asker>,
-        code: u8,
+        stop: Stop,
         kill_at: Time,
-        interrupted_at: Option<Time>,
-        killed: u32,
     },
     /// No worker is left; other children are told to end, and at `kill_at` killed.
     Sweeping {
-        askers: Vec<Asker>,
-        code: u8,
+        stop: Stop,
         kill_at: Time,
-        killed: u32,
     },
     /// They were killed.
     SweepingHard {
-        askers: Vec<Asker>,
-        code: u8,
+        stop: Stop,
         give_up_at: Time,
-        killed: u32,
     },
     Ended,
+}
+
+/// What every part of a stop knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Stop {
+    askers: Vec<Asker>,
+    /// The exit code at its end.
+    code: u8,
+    /// When INT first asked for it.
+    interrupted_at: Option<Time>,
+    /// How many workers were sent KILL while they lived.
+    killed: u32,
 }
 
 /// What signals asked for at a bad moment.
@@ -122,16 +130,16 @@ struct Waiting {
     scale: i32,
 }
 
-/// A scale down that is answered when its workers are gone.
+/// A scale down, or a scale up that failed: answered when the workers that it makes superfluous are gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Farewell {
     asker: Asker,
     leaving: BTreeSet<WorkerId>,
+    answer: Answer,
 }
 
 /// How things are at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "there is no control socket yet"))]
 pub(crate) struct Status {
     /// The committed one, after boot.
     pub(crate) generation: Option<u32>,
@@ -144,7 +152,6 @@ pub(crate) struct Status {
 
 /// How one worker is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "there is no control socket yet"))]
 pub(crate) struct WorkerStatus {
     pub(crate) worker: WorkerId,
     pub(crate) slot: u32,
@@ -176,7 +183,8 @@ impl Supervisor {
             activity: Activity::Serving,
             waiting: Waiting::default(),
             farewells: Vec::new(),
-            last_dead: None,
+            unnamed_shut: None,
+            told_shut: BTreeMap::new(),
             rebound_at: None,
             effects: VecDeque::new(),
             random: Random::new(seed),
@@ -188,8 +196,11 @@ impl Supervisor {
         supervisor
     }
 
-    /// Takes in what happened.
+    /// Takes in what happened. After [`Effect::End`] nothing that happens matters.
     pub(crate) fn handle_event(&mut self, now: Time, event: Event) {
+        if self.activity == Activity::Ended {
+            return;
+        }
         match event {
             Event::Spawned { worker, pid } => self.step(now, worker, Input::Spawned { pid }, Fault::None),
             Event::SpawnFailed { worker, why } => {
@@ -197,14 +208,14 @@ impl Supervisor {
             }
             Event::Executed { worker } => self.step(now, worker, Input::Executed, Fault::None),
             Event::Said { worker, said } => self.said(now, worker, said),
-            Event::Hushed { worker } => self.hushed(worker),
+            Event::Hushed { worker } => self.hushed(now, worker),
             Event::Died { worker, ending } => {
-                self.remember_dead(now, worker);
+                self.suspect_dead(now, worker);
                 self.step(now, worker, Input::Died, Fault::Ended(ending));
             }
             Event::Emptied { worker } => self.step(now, worker, Input::Emptied, Fault::None),
             Event::Requested { asker, request } => self.requested(now, asker, request),
-            Event::Listened { generation, nonblocking } => self.listened(generation, nonblocking),
+            Event::Listened { generation, nonblocking } => self.listened(generation, &nonblocking),
             Event::ListenerShut { listener, outcome } => self.listener_shut(now, listener, outcome),
             Event::StrangerDied => self.stranger_died(),
             Event::Childless => self.childless(),
@@ -216,10 +227,14 @@ impl Supervisor {
     pub(crate) fn handle_timeout(&mut self, now: Time) {
         // What expires, or follows from it, may set a limit of zero for another: go on until nothing is due.
         loop {
-            let due = |worker: &&Worker| worker.deadline().is_some_and(|at| at <= now);
-            let expired: Vec<WorkerId> = self.workers.values().filter(due).map(|worker| worker.id).collect();
+            let due = |worker: &Worker| worker.deadline().is_some_and(|at| at <= now);
+            let expired: Vec<WorkerId> =
+                self.workers.values().filter(|worker| due(worker)).map(|worker| worker.id).collect();
             for worker in &expired {
-                self.step(now, *worker, Input::Expired, Fault::Late(self.policy.online_timeout));
+                // The step of one before it may have given it another deadline: two that are late fail one deploy.
+                if self.workers.get(worker).is_some_and(due) {
+                    self.step(now, *worker, Input::Expired, Fault::Late(self.policy.online_timeout));
+                }
             }
             self.settle(now);
             if expired.is_empty() {
@@ -248,7 +263,8 @@ impl Supervisor {
         self.effects.pop_front()
     }
 
-    /// What a generation runs, while workers of it can be spawned.
+    /// What a generation runs. None where it is wanted no longer, as when an earlier [`Effect::Spawn`] has failed its
+    /// deploy: then a spawn that is still to be done fails too, which is [`Event::SpawnFailed`] as ever.
     pub(crate) fn spec(&self, generation: u32) -> Option<&Spec> {
         let known = [self.serving.as_ref(), self.activity.next_generation()];
         known.into_iter().flatten().find(|known| known.number == generation).map(|known| &known.spec)
@@ -287,8 +303,12 @@ impl Supervisor {
     fn step(&mut self, now: Time, id: WorkerId, input: Input, fault: Fault) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let who = Who { slot: worker.slot, pid: worker.pid };
+        let was_alive = worker.is_alive();
         let turn = worker.step(now, input, &self.policy, &mut self.effects);
         let (awaited, gone) = (worker.is_awaited(), worker.state == State::Gone);
+        if was_alive && matches!(worker.state, State::Killed { .. }) {
+            self.activity.count_killed();
+        }
         if let Some(turn) = turn {
             self.turned(now, id, who, turn, fault);
         }
@@ -302,7 +322,7 @@ impl Supervisor {
 
     fn said(&mut self, now: Time, id: WorkerId, said: Said) {
         if let Some(worker) = self.workers.get_mut(&id) {
-            worker.spoke = true;
+            worker.heard = Heard::Words;
         }
         match said {
             Said::Online(readiness) => self.step(now, id, Input::SaidOnline(readiness), Fault::None),
@@ -312,23 +332,12 @@ impl Supervisor {
         }
     }
 
-    /// End of file decides nothing. But without a readiness word it is the likely reason of the time-out to come, and
-    /// who closed the channel cannot be told to stop by the line alone.
-    fn hushed(&mut self, id: WorkerId) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        worker.readiness = Readiness::Plain;
-        let waits = matches!(worker.state, State::Starting { .. });
-        if waits && self.policy.ready == Ready::Notify {
-            let who = Who { slot: worker.slot, pid: worker.pid };
-            let news = WorkerNews::HushedEarly { limit: self.policy.online_timeout };
-            self.notice(Notice::Worker { who, news });
+    /// End of file decides nothing: who says nothing more may still serve.
+    fn hushed(&mut self, now: Time, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.heard == Heard::Nothing) {
+            worker.heard = Heard::End;
         }
-    }
-
-    fn remember_dead(&mut self, now: Time, id: WorkerId) {
-        if let Some(worker) = self.workers.get(&id) {
-            self.last_dead = Some((now, Who { slot: worker.slot, pid: worker.pid }));
-        }
+        self.step(now, id, Input::Hushed, Fault::None);
     }
 
     fn notice(&mut self, notice: Notice) {

@@ -27,6 +27,9 @@ use super::{Effect, Policy, Ready, StopSignal, Time, WorkerId};
 pub(super) const SHORT_LIMIT: Duration = Duration::from_secs(5);
 /// After KILL: so long until the operator is told that it did not help.
 const SURVIVAL: Duration = Duration::from_secs(5);
+/// A process that dies closes its notice descriptor first. So long it has to die before the end of the descriptor is
+/// news of its own.
+const DYING: Duration = Duration::from_secs(1);
 /// Programs that say nothing call listen(2) after they count as online, and so reset the backlog once more.
 const LATE_LISTEN: Duration = Duration::from_secs(1);
 
@@ -39,11 +42,22 @@ pub(super) struct Worker {
     /// 0 until there is a process.
     pub(super) pid: u32,
     pub(super) born: Time,
-    /// Whether it has written anything to its notice descriptor.
-    pub(super) spoke: bool,
-    /// The form of its readiness word, which tells how its program wants to be stopped.
-    pub(super) readiness: Readiness,
+    /// What its notice descriptor has brought, for the sentence that says why it failed.
+    pub(super) heard: Heard,
+    /// The form of its first readiness word, which tells how its program wants to be stopped.
+    pub(super) readiness: Option<Readiness>,
     pub(super) state: State,
+}
+
+/// What a worker has made of its notice descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// It is open, and nothing came.
+    Nothing,
+    /// A message, which need not be one that means anything.
+    Words,
+    /// It was closed without a word.
+    End,
 }
 
 /// Where a worker is in its life.
@@ -53,8 +67,9 @@ pub(super) enum State {
     Spawning,
     /// As `Spawning`, but nobody wants it any more: it gets the stop ladder with this limit.
     Unwanted { limit: Duration },
-    /// It has a process, and is not online.
-    Starting { late_at: Time, ready_at: Option<Time> },
+    /// It has a process, and is not online. `tell_at`: it closed its notice descriptor, and if it still lives by then
+    /// the operator hears of it.
+    Starting { late_at: Time, ready_at: Option<Time>, tell_at: Option<Time> },
     /// It serves.
     Online { since: Time, listen_at: Option<Time> },
     /// It said that it ends by itself. It was told nothing.
@@ -81,6 +96,8 @@ pub(super) enum Input {
     Executed,
     SaidOnline(Readiness),
     SaidOffline,
+    /// Its notice descriptor came to an end.
+    Hushed,
     Died,
     Emptied,
     /// The deadline of its state has passed.
@@ -105,6 +122,8 @@ pub(super) enum Turn {
     },
     /// It said so before it was online.
     GaveUp,
+    /// It has closed its notice descriptor and so will never say that it is online.
+    Hushed,
     /// It was not online in time.
     WasLate,
     /// There is no process at all.
@@ -144,15 +163,17 @@ pub(crate) enum Asked {
 
 impl Worker {
     pub(super) fn new(id: WorkerId, slot: u32, generation: u32, now: Time) -> Worker {
-        let readiness = Readiness::Plain;
-        Worker { id, slot, generation, pid: 0, born: now, spoke: false, readiness, state: State::Spawning }
+        let (heard, readiness) = (Heard::Nothing, None);
+        Worker { id, slot, generation, pid: 0, born: now, heard, readiness, state: State::Spawning }
     }
 
     /// When [`Input::Expired`] is due.
     pub(super) fn deadline(&self) -> Option<Time> {
         match self.state {
             State::Spawning | State::Unwanted { .. } | State::Stuck | State::Gone => None,
-            State::Starting { late_at, ready_at } => Some(ready_at.map_or(late_at, |at| at.min(late_at))),
+            State::Starting { late_at, ready_at, tell_at } => {
+                [Some(late_at), ready_at, tell_at].into_iter().flatten().min()
+            }
             State::Online { listen_at, .. } => listen_at,
             State::Leaving { kill_at } | State::Retiring { kill_at } | State::Remnant { kill_at } => {
                 Some(kill_at)
@@ -161,8 +182,13 @@ impl Worker {
         }
     }
 
-    pub(super) fn is_online(&self) -> bool {
-        matches!(self.state, State::Online { .. })
+    /// Whether its first process lives, or is still to be made, and was not sent KILL.
+    pub(super) fn is_alive(&self) -> bool {
+        match self.state {
+            State::Spawning | State::Unwanted { .. } | State::Starting { .. } | State::Online { .. } => true,
+            State::Leaving { .. } | State::Retiring { .. } => true,
+            State::Killed { .. } | State::Remnant { .. } | State::Stuck | State::Gone => false,
+        }
     }
 
     /// Whether its end is still waited for.
@@ -186,7 +212,7 @@ impl Worker {
                 Input::Kill => self.unwanted(Duration::ZERO),
                 Input::Replaced | Input::Expired => None,
                 Input::Executed | Input::SaidOnline(_) | Input::SaidOffline => Some(Turn::Impossible),
-                Input::Died | Input::Emptied => Some(Turn::Impossible),
+                Input::Hushed | Input::Died | Input::Emptied => Some(Turn::Impossible),
             },
             State::Unwanted { limit } => match input {
                 Input::Spawned { pid } => {
@@ -198,17 +224,22 @@ impl Worker {
                 Input::Kill => self.unwanted(Duration::ZERO),
                 Input::Replaced | Input::Expired => None,
                 Input::Executed | Input::SaidOnline(_) | Input::SaidOffline => Some(Turn::Impossible),
-                Input::Died | Input::Emptied => Some(Turn::Impossible),
+                Input::Hushed | Input::Died | Input::Emptied => Some(Turn::Impossible),
             },
-            State::Starting { late_at, ready_at } => match input {
+            State::Starting { late_at, ready_at, tell_at: _ } => match input {
                 Input::Executed => self.executed(now, late_at, policy, effects),
-                Input::SaidOnline(readiness) => match policy.ready {
-                    Ready::Notify | Ready::After(_) => {
-                        self.readiness = readiness;
-                        self.come_online(now, policy, effects)
+                Input::SaidOnline(readiness) => {
+                    self.note_readiness(readiness);
+                    match policy.ready {
+                        Ready::Notify | Ready::After(_) => self.come_online(now, policy, effects),
+                        Ready::Exec => None,
                     }
-                    Ready::Exec => None,
-                },
+                }
+                Input::Hushed => {
+                    let tell_at = (policy.ready == Ready::Notify).then(|| now + DYING);
+                    self.state = State::Starting { late_at, ready_at, tell_at };
+                    self.hush()
+                }
                 Input::SaidOffline => {
                     self.retire(now, policy.short_limit(), policy, effects);
                     Some(Turn::GaveUp)
@@ -216,9 +247,13 @@ impl Worker {
                 Input::Expired if ready_at.is_some_and(|at| at <= now) => {
                     self.come_online(now, policy, effects)
                 }
-                Input::Expired => {
+                Input::Expired if late_at <= now => {
                     self.retire(now, policy.short_limit(), policy, effects);
                     Some(Turn::WasLate)
+                }
+                Input::Expired => {
+                    self.state = State::Starting { late_at, ready_at, tell_at: None };
+                    Some(Turn::Hushed)
                 }
                 Input::Died => {
                     self.leave_remnant(now, effects);
@@ -230,8 +265,10 @@ impl Worker {
                 Input::Spawned { .. } | Input::SpawnFailed | Input::Emptied => Some(Turn::Impossible),
             },
             State::Online { since, listen_at: _ } => match input {
-                Input::Executed | Input::SaidOnline(_) => None,
+                Input::Executed => None,
+                Input::SaidOnline(readiness) => self.note_readiness(readiness),
                 Input::SaidOffline => self.leave(now, since, policy),
+                Input::Hushed => self.hush(),
                 Input::Expired => {
                     self.state = State::Online { since, listen_at: None };
                     effects.push_back(Effect::Listen { generation: self.generation });
@@ -247,7 +284,9 @@ impl Worker {
                 Input::Spawned { .. } | Input::SpawnFailed | Input::Emptied => Some(Turn::Impossible),
             },
             State::Leaving { kill_at } => match input {
-                Input::Executed | Input::SaidOnline(_) | Input::SaidOffline => None,
+                Input::Executed | Input::SaidOffline => None,
+                Input::SaidOnline(readiness) => self.note_readiness(readiness),
+                Input::Hushed => self.hush(),
                 Input::Died => {
                     self.leave_remnant(now, effects);
                     Some(Turn::Left)
@@ -262,7 +301,8 @@ impl Worker {
                 Input::Spawned { .. } | Input::SpawnFailed | Input::Emptied => Some(Turn::Impossible),
             },
             State::Retiring { kill_at } => match input {
-                Input::Executed | Input::SaidOnline(_) | Input::SaidOffline | Input::Replaced => None,
+                Input::Executed | Input::SaidOnline(_) | Input::SaidOffline => None,
+                Input::Hushed | Input::Replaced => None,
                 Input::Died => {
                     self.state = State::Remnant { kill_at };
                     Some(Turn::Stopped)
@@ -271,6 +311,7 @@ impl Worker {
                     let asked = self.stop_signal(policy).map_or(Asked::Line, Asked::Signal);
                     self.kill(now, effects, Some(Turn::Overran { asked }))
                 }
+                Input::Retire { limit } if limit.is_zero() => self.kill(now, effects, None),
                 Input::Retire { limit } => {
                     self.state = State::Retiring { kill_at: kill_at.min(now + limit) };
                     None
@@ -279,7 +320,8 @@ impl Worker {
                 Input::Spawned { .. } | Input::SpawnFailed | Input::Emptied => Some(Turn::Impossible),
             },
             State::Killed { give_up_at: _ } => match input {
-                Input::Executed | Input::SaidOnline(_) | Input::SaidOffline | Input::Replaced => None,
+                Input::Executed | Input::SaidOnline(_) | Input::SaidOffline => None,
+                Input::Hushed | Input::Replaced => None,
                 Input::Retire { .. } | Input::Kill => None,
                 Input::Died => Some(Turn::Stopped),
                 Input::Emptied => self.vanish(effects, None),
@@ -290,9 +332,11 @@ impl Worker {
                 Input::Spawned { .. } | Input::SpawnFailed => Some(Turn::Impossible),
             },
             State::Remnant { kill_at } => match input {
-                Input::Executed | Input::SaidOnline(_) | Input::SaidOffline | Input::Replaced => None,
+                Input::Executed | Input::SaidOnline(_) | Input::SaidOffline => None,
+                Input::Hushed | Input::Replaced => None,
                 Input::Emptied => self.vanish(effects, None),
                 Input::Expired => self.kill(now, effects, Some(Turn::RemnantOverran)),
+                Input::Retire { limit } if limit.is_zero() => self.kill(now, effects, None),
                 Input::Retire { limit } => {
                     self.state = State::Remnant { kill_at: kill_at.min(now + limit) };
                     None
@@ -301,7 +345,8 @@ impl Worker {
                 Input::Spawned { .. } | Input::SpawnFailed | Input::Died => Some(Turn::Impossible),
             },
             State::Stuck => match input {
-                Input::Executed | Input::SaidOnline(_) | Input::SaidOffline | Input::Replaced => None,
+                Input::Executed | Input::SaidOnline(_) | Input::SaidOffline => None,
+                Input::Hushed | Input::Replaced => None,
                 Input::Retire { .. } | Input::Kill | Input::Expired => None,
                 Input::Died => Some(Turn::Stopped),
                 Input::Emptied => self.vanish(effects, None),
@@ -310,7 +355,7 @@ impl Worker {
             State::Gone => match input {
                 Input::Retire { .. } | Input::Kill | Input::Expired | Input::Replaced => None,
                 Input::Spawned { .. } | Input::SpawnFailed | Input::Executed => Some(Turn::Impossible),
-                Input::SaidOnline(_) | Input::SaidOffline => Some(Turn::Impossible),
+                Input::SaidOnline(_) | Input::SaidOffline | Input::Hushed => Some(Turn::Impossible),
                 Input::Died | Input::Emptied => Some(Turn::Impossible),
             },
         }
@@ -323,7 +368,8 @@ impl Worker {
 
     fn start(&mut self, pid: u32, policy: &Policy) -> Option<Turn> {
         self.pid = pid;
-        self.state = State::Starting { late_at: self.born + policy.online_timeout, ready_at: None };
+        let late_at = self.born + policy.online_timeout;
+        self.state = State::Starting { late_at, ready_at: None, tell_at: None };
         None
     }
 
@@ -338,7 +384,7 @@ impl Worker {
             Ready::Notify => None,
             Ready::Exec => self.come_online(now, policy, effects),
             Ready::After(time) => {
-                self.state = State::Starting { late_at, ready_at: Some(now + time) };
+                self.state = State::Starting { late_at, ready_at: Some(now + time), tell_at: None };
                 None
             }
         }
@@ -352,6 +398,20 @@ impl Worker {
         self.state = State::Online { since: now, listen_at };
         effects.push_back(Effect::Listen { generation: self.generation });
         Some(Turn::CameOnline)
+    }
+
+    /// Only the first readiness word counts, even where it comes after the worker was taken to be online.
+    fn note_readiness(&mut self, readiness: Readiness) -> Option<Turn> {
+        self.readiness.get_or_insert(readiness);
+        None
+    }
+
+    /// Who has closed the channel cannot be told to stop by the line alone.
+    fn hush(&mut self) -> Option<Turn> {
+        if self.readiness == Some(Readiness::JsonOnline) {
+            self.readiness = Some(Readiness::Plain);
+        }
+        None
     }
 
     /// The stop limit runs from when its replacement is online, and at the latest from one online timeout after
@@ -382,9 +442,9 @@ impl Worker {
             StopSignal::Signal(number) => Some(number),
             StopSignal::None => None,
             StopSignal::Auto => match self.readiness {
-                Readiness::Plain => Some(TERM),
-                Readiness::JsonReady => Some(INT),
-                Readiness::JsonOnline => None,
+                None | Some(Readiness::Plain) => Some(TERM),
+                Some(Readiness::JsonReady) => Some(INT),
+                Some(Readiness::JsonOnline) => None,
             },
         }
     }

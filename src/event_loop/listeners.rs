@@ -1,20 +1,28 @@
 //! The sockets that srvwrap holds: bound once, kept against what workers do to them.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
-use mio::unix::SourceFd;
-use mio::{Interest, Poll, Token};
+use mio::{Interest, Poll};
 
 use crate::config::{Address, Listener as Wanted};
-use crate::core::{Event, Mended, Notice};
+use crate::core::{Event, Mended, Notice, Time};
 use crate::log::Log;
+use crate::sys::hang_ups::HangUps;
 use crate::sys::listener::{self, BindError, DEFAULT_MODE, Listener};
 
-use super::{EventLoop, FIRST_LISTENER};
+use super::{EventLoop, HANG_UPS, watch};
+
+/// A listener that is shut down again and again is mended so often in a second at once; from then on it waits.
+const MENDS_AT_ONCE: u32 = 100;
+const MENDS_COUNTED: Duration = Duration::from_secs(1);
+/// A hundredth of a second without the listener, and hardly any work for us.
+const MEND_DELAY: Duration = Duration::from_millis(10);
 
 /// Empty once they are closed.
 pub(super) struct Listeners {
     held: Vec<Held>,
+    hang_ups: HangUps,
 }
 
 pub(super) struct Held {
@@ -22,16 +30,25 @@ pub(super) struct Held {
     /// As an operator reads it, with the port that was really bound.
     pub(super) address: String,
     socket: Listener,
+    /// How often it was mended since then.
+    mends: (Time, u32),
+    /// It is mended not before this.
+    mend_at: Option<Time>,
 }
 
 impl Listeners {
     /// All or none. Tells where it listens, since a port may have been left to the system.
     pub(super) fn bind(wanted: &[Wanted], poll: &Poll, log: &mut Log) -> Result<Listeners, String> {
+        let hang_ups = HangUps::new().map_err(|error| format!("cannot make an epoll instance: {error}"))?;
+        watch(poll, &hang_ups, HANG_UPS, Interest::READABLE)
+            .map_err(|error| format!("cannot watch listeners: {error}"))?;
         let mut held: Vec<Held> = Vec::new();
         for Wanted { name, address } in wanted {
             let socket = bind(address).map_err(|error| error.to_string())?;
-            watch(poll, held.len(), &socket).map_err(|error| format!("cannot watch {address}: {error}"))?;
-            held.push(Held { name: name.clone(), address: shown(&socket), socket });
+            let (name, address) = (name.clone(), shown(address, &socket));
+            let new = Held { name, address, socket, mends: (Time::default(), 0), mend_at: None };
+            new.watch(held.len(), &hang_ups)?;
+            held.push(new);
         }
         for Held { name, address, .. } in &held {
             log.say(&Notice::Listening { name: name.clone(), address: address.clone() });
@@ -39,7 +56,7 @@ impl Listeners {
         if let Some(limit) = listener::clamped_backlog().filter(|_| !held.is_empty()) {
             log.say(&Notice::BacklogClamped { limit, wanted: listener::BACKLOG });
         }
-        Ok(Listeners { held })
+        Ok(Listeners { held, hang_ups })
     }
 
     pub(super) fn addresses(&self) -> Vec<String> {
@@ -54,9 +71,17 @@ impl Listeners {
         self.held.iter().map(|held| held.socket.as_fd())
     }
 
+    /// When one that waits to be mended is mended.
+    pub(super) fn next_turn(&self) -> Option<Time> {
+        self.held.iter().filter_map(|held| held.mend_at).min()
+    }
+
     /// From here on what no worker takes is reset.
     pub(super) fn close(&mut self) {
-        self.held.clear();
+        for held in std::mem::take(&mut self.held) {
+            // Workers that drain hold it too, and may shut it down: that is nobody's affair any more.
+            self.hang_ups.ignore(&held.socket);
+        }
     }
 
     pub(super) fn set_nonblocking(&self, index: usize, nonblocking: bool) {
@@ -69,6 +94,39 @@ impl Listeners {
 impl Held {
     pub(super) fn port(&self) -> Option<u16> {
         self.socket.local_address().map(|address| address.port())
+    }
+
+    /// Whether it has been mended so often of late that it is to wait.
+    fn is_mended_too_often(&mut self, now: Time) -> bool {
+        let (since, count) = self.mends;
+        self.mends = if now - since > MENDS_COUNTED { (now, 1) } else { (since, count + 1) };
+        self.mends.1 > MENDS_AT_ONCE
+    }
+
+    /// Nor is it watched until then: each shutdown(2) of one that does not listen would wake us.
+    fn wait_for_mending(&mut self, now: Time, hang_ups: &HangUps) {
+        self.mend_at = Some(now + MEND_DELAY);
+        hang_ups.ignore(&self.socket);
+    }
+
+    /// What kind of listener it is decides, not how it is afterwards: another worker may shut it down in between, and
+    /// the hang-up tells that, or the look at it a moment later.
+    fn mend(&mut self, index: usize, now: Time, hang_ups: &HangUps) -> Result<Mended, String> {
+        if self.socket.path().is_none() {
+            self.socket.heal().map_err(|error| error.to_string())?;
+            if !self.socket.is_listening() {
+                self.wait_for_mending(now, hang_ups);
+            }
+            return Ok(Mended::Healed);
+        }
+        hang_ups.ignore(&self.socket);
+        self.socket.bind_anew().map_err(|error| error.to_string())?;
+        self.watch(index, hang_ups)?;
+        Ok(Mended::Rebound)
+    }
+
+    fn watch(&self, index: usize, hang_ups: &HangUps) -> Result<(), String> {
+        hang_ups.watch(&self.socket, index).map_err(|error| format!("cannot watch {}: {error}", self.address))
     }
 }
 
@@ -88,34 +146,52 @@ impl EventLoop {
         self.supervisor.handle_event(self.now(), Event::Listened { generation, nonblocking });
     }
 
-    /// Mends a listener that one of its holders has shut down.
-    pub(super) fn look_after_listener(&mut self, index: usize) {
-        let Some(held) = self.listeners.held.get_mut(index).filter(|held| !held.socket.is_listening()) else {
-            return;
-        };
-        let outcome = match mend(&mut held.socket) {
-            Ok(outcome) => outcome,
-            Err(error) => {
-                self.log.say(&error);
-                Mended::Lost
-            }
-        };
-        if outcome == Mended::Rebound {
-            if let Err(error) = watch(&self.poll, index, &held.socket) {
-                self.log.say(&format_args!("cannot watch {}: {error}", held.address));
+    pub(super) fn handle_hang_ups(&mut self) {
+        for index in self.listeners.hang_ups.take() {
+            self.look_after_listener(index);
+            self.perform();
+        }
+    }
+
+    /// Mends those that had to wait.
+    pub(super) fn look_after_overdue(&mut self) {
+        let now = self.now();
+        let is_due = |held: &Held| held.mend_at.is_some_and(|at| at <= now);
+        let count = self.listeners.held.len();
+        for index in 0..count {
+            if self.listeners.held.get(index).is_some_and(is_due) {
+                self.look_after_listener(index);
+                self.perform();
             }
         }
-        self.supervisor.handle_event(self.now(), Event::ListenerShut { listener: index, outcome });
     }
-}
 
-fn mend(socket: &mut Listener) -> Result<Mended, BindError> {
-    socket.listen_again()?;
-    if socket.is_listening() {
-        return Ok(Mended::Healed);
+    /// Mends a listener that one of its holders has shut down.
+    fn look_after_listener(&mut self, index: usize) {
+        let now = self.now();
+        let Listeners { held, hang_ups } = &mut self.listeners;
+        let Some(held) = held.get_mut(index).filter(|held| held.mend_at.is_none_or(|at| at <= now)) else {
+            return;
+        };
+        let has_waited = held.mend_at.take().is_some();
+        if has_waited {
+            if let Err(error) = held.watch(index, hang_ups) {
+                self.log.say(&error);
+            }
+        }
+        if held.socket.is_listening() {
+            return;
+        }
+        if !has_waited && held.is_mended_too_often(now) {
+            held.wait_for_mending(now, hang_ups);
+            return;
+        }
+        let outcome = held.mend(index, now, hang_ups).unwrap_or_else(|error| {
+            self.log.say(&error);
+            Mended::Lost
+        });
+        self.supervisor.handle_event(now, Event::ListenerShut { listener: index, outcome });
     }
-    socket.bind_anew()?;
-    Ok(Mended::Rebound)
 }
 
 fn bind(address: &Address) -> Result<Listener, BindError> {
@@ -126,17 +202,12 @@ fn bind(address: &Address) -> Result<Listener, BindError> {
     }
 }
 
-/// A port alone where it is one socket for all addresses.
-fn shown(socket: &Listener) -> String {
-    match (socket.local_address(), socket.path()) {
-        (Some(address), _) if address.ip().is_unspecified() => format!("port {}", address.port()),
-        (Some(address), _) => address.to_string(),
-        (None, path) => Address::Unix(path.unwrap_or("".as_ref()).to_path_buf()).to_string(),
+/// As it was typed, with the port that was really bound and the whole path.
+fn shown(typed: &Address, socket: &Listener) -> String {
+    match (typed, socket.local_address(), socket.path()) {
+        (Address::Port(_), Some(address), _) => format!("port {}", address.port()),
+        (Address::Tcp(_) | Address::Unix(_), Some(address), _) => address.to_string(),
+        (_, None, Some(path)) => Address::Unix(path.to_path_buf()).to_string(),
+        (_, None, None) => typed.to_string(),
     }
-}
-
-/// Priority only: no connection wakes us, but a hang-up does.
-fn watch(poll: &Poll, index: usize, socket: &Listener) -> std::io::Result<()> {
-    let fd = socket.as_fd().as_raw_fd();
-    poll.registry().register(&mut SourceFd(&fd), Token(FIRST_LISTENER + index), Interest::PRIORITY)
 }

@@ -26,8 +26,12 @@ impl EventLoop {
                     }
                 }
                 Effect::Retire { worker, signal } => self.retire(worker, signal),
-                Effect::Terminate { worker } => self.signal_group(worker, libc::SIGTERM),
-                Effect::Kill { worker } => self.signal_group(worker, libc::SIGKILL),
+                Effect::Terminate { worker } => {
+                    self.signal_worker(worker, libc::SIGTERM);
+                    // A stopped process takes it only when it is continued.
+                    self.signal_worker(worker, libc::SIGCONT);
+                }
+                Effect::Kill { worker } => self.signal_worker(worker, libc::SIGKILL),
                 Effect::Forget { worker } => self.workers.forget(worker, &self.poll),
                 Effect::Listen { generation } => self.listen_again(generation),
                 Effect::RestoreFlags { nonblocking, clear_others } => {
@@ -47,26 +51,36 @@ impl EventLoop {
     }
 
     fn retire(&mut self, id: WorkerId, signal: Option<i32>) {
-        let Some(worker) = self.workers.find(id) else { return };
-        // Where it does not go out, the worker has closed its end: the signal, or KILL at the limit, is what remains.
-        let _ = notice_fd::send_line(worker.notice(), SHUTDOWN);
-        let pid = worker.pid();
-        if let Some(signal) = signal {
-            let sent = match self.workers.stop_leader_only() {
-                true => children::signal(pid, signal),
-                false => children::signal_group(pid, signal),
-            };
-            self.tell_failure(pid, sent);
+        // The signal first: one that comes after the line may hit a program that has finished already and, on its way
+        // out, has put its handlers away. A line that comes late is read by nobody.
+        match signal {
+            Some(signal) if self.workers.stop_leader_only() => self.signal_leader(id, signal),
+            Some(signal) => self.signal_worker(id, signal),
+            None => {}
+        }
+        if let Some(worker) = self.workers.find(id) {
+            // Where it does not go out, the worker has closed its end: the signal, or KILL at the limit, remains.
+            let _ = notice_fd::send_line(worker.notice(), SHUTDOWN);
         }
         // A stopped process takes a signal, and reads a line, only when it is continued.
-        self.tell_failure(pid, children::signal_group(pid, libc::SIGCONT));
+        self.signal_worker(id, libc::SIGCONT);
     }
 
-    /// To a group only as long as it is certainly the worker's.
-    fn signal_group(&mut self, id: WorkerId, signal: i32) {
+    /// The order may have waited behind others while the worker died. Once its first process is reaped, a signal goes
+    /// only to a group that is certainly still the worker's.
+    fn signal_worker(&mut self, id: WorkerId, signal: i32) {
         let Some(pid) = self.workers.find(id).map(|worker| worker.pid()) else { return };
-        if children::group_has_child_of_ours(pid) {
+        if !self.workers.is_reaped(id) {
+            self.tell_failure(pid, children::signal_leader_and_group(pid, signal));
+        } else if children::group_has_child_of_ours(pid) {
             self.tell_failure(pid, children::signal_group(pid, signal));
+        }
+    }
+
+    fn signal_leader(&mut self, id: WorkerId, signal: i32) {
+        let Some(pid) = self.workers.find(id).map(|worker| worker.pid()) else { return };
+        if !self.workers.is_reaped(id) {
+            self.tell_failure(pid, children::signal(pid, signal));
         }
     }
 

@@ -13,7 +13,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token};
 
 use crate::config::{Config, Stdin};
-use crate::core::{Ending, Event, Notice, Spec, Time, WorkerId};
+use crate::core::{Ending, Event, Notice, Time, WorkerId};
 use crate::environment::{self, Facts, Passing};
 use crate::sys::children::{self, Dead, Pid, WaitStatus};
 use crate::sys::failure::{ExecResult, Failure, ProgramFault, exec_result};
@@ -89,6 +89,16 @@ impl Workers {
         self.by_pid.keys().copied()
     }
 
+    /// Whether its first process is, so that its number may be somebody else's.
+    pub(super) fn is_reaped(&self, id: WorkerId) -> bool {
+        self.find(id).is_some_and(|process| self.by_pid.get(&process.pid) != Some(&id))
+    }
+
+    /// The worker whose first process is dead and led this group.
+    fn remnant_of(&self, group: Pid) -> Option<WorkerId> {
+        self.remnants.iter().copied().find(|id| self.find(*id).is_some_and(|process| process.pid == group))
+    }
+
     pub(super) fn stop_leader_only(&self) -> bool {
         self.stop_leader_only
     }
@@ -132,8 +142,8 @@ impl EventLoop {
     }
 
     fn make_process(&mut self, worker: WorkerId, slot: u32, generation: u32) -> Result<Pid, String> {
-        let spec = self.supervisor.spec(generation).ok_or("its generation is gone")?.clone();
-        let program = self.program(&spec, generation);
+        let program = self.program(generation);
+        let spec = self.supervisor.spec(generation).ok_or("its generation is gone")?;
         let (notice, workers_end) =
             notice_pair().map_err(|error| format!("cannot make its notice descriptor: {error}"))?;
         // Before there is a process: one that is not heard would count as late.
@@ -167,6 +177,11 @@ impl EventLoop {
     /// Where the outcome of exec cannot be watched, it is still looked at when the process dies.
     fn adopt(&mut self, worker: WorkerId, spawned: Spawned, notice: OwnedFd) -> Pid {
         let Spawned { pid, exec_status } = spawned;
+        // A number that could be given away again leads no group any more.
+        if let Some(remnant) = self.workers.remnant_of(pid) {
+            self.workers.remnants.remove(&remnant);
+            self.supervisor.handle_event(self.now(), Event::Emptied { worker: remnant });
+        }
         if let Err(error) = watch(&self.poll, &exec_status, exec_token(worker), Interest::READABLE) {
             self.log.say(&format_args!("cannot watch a worker (pid {pid}): {error}"));
         }
@@ -185,10 +200,11 @@ impl EventLoop {
 
     /// Looked at once a generation: whether it is node, which talks over its own channel, or one that lets go of
     /// descriptors.
-    fn program(&mut self, spec: &Spec, generation: u32) -> Program {
+    fn program(&mut self, generation: u32) -> Program {
         if let Some(program) = self.workers.programs.get(&generation) {
             return *program;
         }
+        let Some(spec) = self.supervisor.spec(generation) else { return Program { node_channel: false } };
         let path = spec.environment.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.as_os_str());
         let words: Vec<OsString> = spec.argv.first().into_iter().cloned().collect();
         let names =
@@ -197,6 +213,7 @@ impl EventLoop {
             self.log.say(&Notice::PassesNothingOn { program: name.to_string() });
         }
         let program = Program { node_channel: self.workers.node_channel || environment::speaks_node(&names) };
+        self.workers.programs.retain(|known, _| self.supervisor.spec(*known).is_some());
         self.workers.programs.insert(generation, program);
         program
     }
@@ -204,18 +221,20 @@ impl EventLoop {
     pub(super) fn see_execution(&mut self, worker: WorkerId) {
         let Some(process) = self.workers.table.get_mut(&worker) else { return };
         let Some(exec_status) = &process.exec_status else { return };
-        let result = exec_result(exec_status);
-        if result == ExecResult::Pending {
-            return;
-        }
+        let executed = match exec_result(exec_status) {
+            ExecResult::Pending => return,
+            ExecResult::Executed => true,
+            // Its death, which tells the core, is on its way.
+            ExecResult::Failed(failure) => {
+                process.failure = Some(failure);
+                false
+            }
+        };
         // Asked once more, a pipe whose message was read would say that the program was executed.
         ignore(&self.poll, exec_status);
         process.exec_status = None;
-        match result {
-            ExecResult::Pending => {}
-            ExecResult::Executed => self.handle(Event::Executed { worker }),
-            // Its death, which tells the core, is on its way.
-            ExecResult::Failed(failure) => process.failure = Some(failure),
+        if executed {
+            self.handle(Event::Executed { worker });
         }
     }
 
@@ -285,17 +304,26 @@ impl EventLoop {
         if !std::mem::take(&mut self.deaths_left) {
             return;
         }
-        for _ in 0..DEATHS_AT_ONCE {
-            let Some(dead) = children::next_dead() else { return };
-            match self.workers.by_pid.get(&dead.pid).copied() {
-                Some(worker) => self.bury_worker(worker, dead),
-                None => self.bury_stranger(dead.pid),
+        let (mut buried, mut strangers) = (0, 0);
+        while let Some(dead) = children::next_dead().filter(|_| buried < DEATHS_AT_ONCE) {
+            buried += 1;
+            if let Some(worker) = self.workers.by_pid.get(&dead.pid).copied() {
+                self.bury_worker(worker, dead);
+            } else {
+                self.bury_stranger(dead.pid);
+                strangers += 1;
             }
         }
-        self.deaths_left = true;
+        self.deaths_left = buried == DEATHS_AT_ONCE;
+        // Once for all of them: at the end of a stop each such event leads to a look at every child that is left.
+        if strangers > 0 {
+            self.handle(Event::StrangerDied);
+        }
     }
 
     fn bury_worker(&mut self, worker: WorkerId, dead: Dead) {
+        // What it did to a listener was before its death, and is told first.
+        self.handle_hang_ups();
         self.see_execution(worker);
         self.hear(worker, LAST_BYTES);
         self.workers.paused.remove(&worker);
@@ -308,15 +336,23 @@ impl EventLoop {
     }
 
     fn bury_stranger(&mut self, pid: Pid) {
+        let group = children::group_of(pid);
         children::reap(pid);
         self.workers.swept.remove(&pid);
+        if let Some((group, worker)) = group.and_then(|group| Some((group, self.workers.remnant_of(group)?)))
+        {
+            self.see_emptied(worker, group);
+        }
+    }
+
+    /// A group is emptied without a death where its last process moves to another one.
+    pub(super) fn look_at_remnants(&mut self) {
         let remnants: Vec<WorkerId> = self.workers.remnants.iter().copied().collect();
         for worker in remnants {
             if let Some(group) = self.workers.find(worker).map(Process::pid) {
                 self.see_emptied(worker, group);
             }
         }
-        self.handle(Event::StrangerDied);
     }
 
     fn see_emptied(&mut self, worker: WorkerId, group: Pid) {

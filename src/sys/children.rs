@@ -109,6 +109,24 @@ pub(crate) fn signal_group(group: Pid, signal: i32) -> io::Result<bool> {
     kill(-group.number(), signal)
 }
 
+/// Sends a signal to each process of the group that a child of ours was made the leader of, and to that child where it
+/// has moved to another group. For a child that has not been reaped: its number keeps the group's from being reused.
+pub(crate) fn signal_leader_and_group(leader: Pid, signal_number: i32) -> io::Result<bool> {
+    let to_group = signal_group(leader, signal_number);
+    if group_of(leader) == Some(leader) {
+        return to_group;
+    }
+    signal(leader, signal_number)?;
+    to_group
+}
+
+/// The group that a process is in, dead and not reaped ones included. Nothing where it is gone, or in a group from
+/// outside of this pid namespace.
+pub(crate) fn group_of(pid: Pid) -> Option<Pid> {
+    // SAFETY: takes a number.
+    Pid::new(unsafe { libc::getpgid(pid.number()) })
+}
+
 fn kill(number: i32, signal: i32) -> io::Result<bool> {
     // SAFETY: takes two numbers; `Pid` keeps away those that mean more than one process or group.
     if unsafe { libc::kill(number, signal) } == 0 {
@@ -118,10 +136,19 @@ fn kill(number: i32, signal: i32) -> io::Result<bool> {
     if errno == Errno::ESRCH { Ok(false) } else { Err(errno.into()) }
 }
 
-/// The children of this process, in no order; empty where there is no /proc. Each is asked for by number once more, so
-/// that a /proc of other numbers (a host's, in a container) names nobody.
+/// The children of this process, in no order. Each that /proc names is asked for by number once more, so that a /proc
+/// of other numbers (a host's, in a container) names nobody.
 pub(crate) fn children() -> Vec<Pid> {
     let numbers = listed_children().or_else(|_| scanned_children()).unwrap_or_default();
+    let found = ours(numbers);
+    // There may be no /proc, or a foreign one. Asking for every number takes about a second, at the end of a stop.
+    if found.is_empty() && !no_children_left() { ours(2..=HIGHEST_PID) } else { found }
+}
+
+/// No Linux gives a higher one (PID_MAX_LIMIT in its threads.h).
+const HIGHEST_PID: i32 = 4 * 1024 * 1024;
+
+fn ours(numbers: impl IntoIterator<Item = i32>) -> Vec<Pid> {
     numbers.into_iter().filter_map(Pid::new).filter(|pid| is_child_of_ours(*pid)).collect()
 }
 
@@ -216,6 +243,7 @@ mod tests {
         let pid = child(pause);
         assert!(!no_children_left() && next_dead().is_none() && group_has_child_of_ours(pid));
         assert_eq!((children(), scanned_children().unwrap()), (vec![pid], vec![pid.number()]));
+        assert_eq!((ours(0..=pid.number() + 1), group_of(pid)), (vec![pid], Some(pid)));
 
         assert!(signal_group(pid, 40).unwrap());
         wait_for_death(pid);

@@ -11,17 +11,18 @@
 //! | a holder calls | TCP | unix | undone by |
 //! |---|---|---|---|
 //! | `listen(2)` | another backlog | another backlog | `listen_again` |
-//! | `shutdown(2)` | does not listen, hangs up | refuses, hangs up | TCP `listen_again`, unix `bind_anew` |
-//! | `shutdown(SHUT_RD)` | does not listen, hangs up | refuses, **no** hang-up: ask `is_listening` | the same |
+//! | `shutdown(2)` | does not listen, hangs up | refuses, hangs up | TCP `heal`, unix `bind_anew` |
+//! | `shutdown(SHUT_RD)` | does not listen, hangs up | refuses, hangs up by half | the same |
+//! | `shutdown` twice | listens when told to, but what it accepts is closed | as once | the same |
 //! | `O_NONBLOCK` | for all | for all | `set_nonblocking` |
 //!
-//! A hang-up is seen without being woken by connections: watch `fd()` with mio's PRIORITY interest only.
+//! A hang-up is seen without being woken by connections: see `hang_ups.rs`.
 //!
 //! What this file does not do: accept a connection, or know who the holders are.
 
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -33,6 +34,7 @@ use nix::sys::socket::{
 };
 
 pub(crate) use super::bind_error::{BindCause, BindError};
+use super::half_closed::is_half_closed;
 pub(crate) use super::unix_listener::DEFAULT_MODE;
 use super::unix_listener::{self, Place};
 
@@ -101,25 +103,31 @@ impl Listener {
         }
     }
 
-    pub(crate) fn fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
+    /// Sets the backlog to [`BACKLOG`] again. See [`Listener::heal`] for one that was shut down.
+    pub(crate) fn listen_again(&self) -> Result<(), BindError> {
+        listen(&self.fd).map_err(|errno| self.error(errno))
     }
 
-    /// Sets the backlog to [`BACKLOG`] again, and heals a TCP listener that somebody has shut down, on the same
-    /// port. A unix one that was shut down stays as it is, without an error: ask [`Listener::is_listening`].
-    pub(crate) fn listen_again(&self) -> Result<(), BindError> {
-        listen(&self.fd).map_err(|errno| match &self.name {
+    /// Makes a TCP listener that somebody has shut down listen again, on the same port. A unix one stays as it is,
+    /// without an error: ask [`Listener::is_listening`].
+    pub(crate) fn heal(&self) -> Result<(), BindError> {
+        let forgotten = self.local_address().map_or(Ok(()), |_| forget_shutdown(&self.fd));
+        forgotten.and_then(|()| listen(&self.fd)).map_err(|errno| self.error(errno))
+    }
+
+    fn error(&self, errno: Errno) -> BindError {
+        match &self.name {
             Name::Tcp { address, typed } => BindError::tcp(typed.clone(), *address, errno),
             Name::Unix(place) => BindError::unix(place.path(), BindCause::Os(errno)),
-        })
+        }
     }
 
-    /// A new socket in the place of one that `listen` cannot heal: at the same path and with the same mode. The
+    /// A new socket in the place of one that [`Listener::heal`] cannot heal: at the same path and with the same mode. The
     /// old one is closed here; who still holds it has a socket that nobody can reach. TCP needs no more than
-    /// [`Listener::listen_again`], and gets that. When this fails, all is as it was.
+    /// [`Listener::heal`], and gets that. When this fails, all is as it was.
     pub(crate) fn bind_anew(&mut self) -> Result<(), BindError> {
         match &self.name {
-            Name::Tcp { .. } => self.listen_again(),
+            Name::Tcp { .. } => self.heal(),
             Name::Unix(place) => {
                 let fresh = Listener::bind_unix(place.path(), place.mode())?;
                 // The old one goes now, and leaves the path alone, which is the new one's.
@@ -129,11 +137,12 @@ impl Listener {
         }
     }
 
-    /// Whether connections get in. (SO_ACCEPTCONN is no answer: a unix socket that was shut down
-    /// still has it. The hang-up tells, or the half of one that wakes nobody.)
+    /// Whether connections get in, and are alive when they are accepted. (SO_ACCEPTCONN is no answer: a unix socket
+    /// that was shut down still has it. The hang-up tells, or half of one.)
     pub(crate) fn is_listening(&self) -> bool {
         let mut watched = [PollFd::new(self.fd.as_fd(), PollFlags::from_bits_retain(libc::POLLRDHUP))];
-        poll(&mut watched, PollTimeout::ZERO).is_ok_and(|hung_up| hung_up == 0)
+        let hung_up = poll(&mut watched, PollTimeout::ZERO) != Ok(0);
+        !hung_up && !self.local_address().is_some_and(|address| is_half_closed(&self.fd, address))
     }
 
     /// Whether accept returns at once when there is nothing to accept, for all who share the socket.
@@ -217,6 +226,16 @@ fn bound_address(fd: &OwnedFd) -> nix::Result<SocketAddr> {
     Ok(v4.or(v6).expect("a socket of the internet families has an address of them"))
 }
 
+/// Takes back every shutdown(2) of a TCP socket. It stays bound, since its port was asked for, see [`bind_socket`].
+/// A connection that waits in it is reset: only for one that does not listen, or whose connections are closed anyway.
+fn forget_shutdown(fd: &OwnedFd) -> nix::Result<()> {
+    let mut nowhere = libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
+    let size = size_of_val(&nowhere) as libc::socklen_t;
+    // SAFETY: a connect to no family at all, which undoes what there was; the address lives through the call.
+    let result = unsafe { libc::connect(fd.as_raw_fd(), &raw mut nowhere, size) };
+    Errno::result(result).map(drop)
+}
+
 pub(super) fn listen(fd: &OwnedFd) -> nix::Result<()> {
     // nix refuses what is above the C library's own idea of the greatest backlog, which musl has at 128.
     // SAFETY: a system call on a descriptor that we own; no memory is involved.
@@ -232,6 +251,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
     use std::time::Duration;
 
+    use super::super::hang_ups::HangUps;
     use mio::unix::SourceFd;
     use mio::{Events, Interest, Poll, Token};
     use tempfile::TempDir;
@@ -281,7 +301,13 @@ mod tests {
             let mut size = size_of::<libc::tcp_info>() as libc::socklen_t;
             let place = (&raw mut facts).cast();
             assert_eq!(
-                libc::getsockopt(listener.fd(), libc::IPPROTO_TCP, libc::TCP_INFO, place, &raw mut size),
+                libc::getsockopt(
+                    listener.fd.as_raw_fd(),
+                    libc::IPPROTO_TCP,
+                    libc::TCP_INFO,
+                    place,
+                    &raw mut size
+                ),
                 0
             );
             facts
@@ -418,27 +444,34 @@ mod tests {
     fn a_backlog_that_another_holder_has_changed_is_put_back() {
         let listener = local();
         // SAFETY: a system call on an open descriptor; no memory is involved.
-        assert_eq!(unsafe { libc::listen(listener.fd(), 5) }, 0);
+        assert_eq!(unsafe { libc::listen(listener.fd.as_raw_fd(), 5) }, 0);
         assert_eq!(backlog(&listener), 5);
         listener.listen_again().unwrap();
         assert_eq!(backlog(&listener), full_backlog());
     }
 
+    /// As the event loop does it: one inside of the other.
     struct Watch {
+        hang_ups: HangUps,
         poll: Poll,
         events: Events,
     }
 
     impl Watch {
         fn on(listener: &Listener) -> Watch {
-            let poll = Poll::new().unwrap();
-            poll.registry().register(&mut SourceFd(&listener.fd()), Token(0), Interest::PRIORITY).unwrap();
-            Watch { poll, events: Events::with_capacity(8) }
+            let (hang_ups, poll) = (HangUps::new().unwrap(), Poll::new().unwrap());
+            hang_ups.watch(listener, 7).unwrap();
+            let fd = hang_ups.as_raw_fd();
+            poll.registry().register(&mut SourceFd(&fd), Token(0), Interest::READABLE).unwrap();
+            Watch { hang_ups, poll, events: Events::with_capacity(8) }
         }
 
         fn wakes_within(&mut self, limit_ms: u64) -> bool {
             self.poll.poll(&mut self.events, Some(Duration::from_millis(limit_ms))).unwrap();
-            !self.events.is_empty()
+            let told = self.hang_ups.take();
+            assert_eq!(told.is_empty(), self.events.is_empty());
+            assert!(told.iter().all(|&number| number == 7));
+            !told.is_empty()
         }
     }
 
@@ -455,7 +488,7 @@ mod tests {
                 assert!(watch.wakes_within(10_000));
                 assert!(!listener.is_listening());
 
-                listener.listen_again().unwrap();
+                listener.heal().unwrap();
                 assert!(listener.is_listening());
                 assert_eq!(bound_address(&listener.fd).unwrap().port(), port(&listener));
                 assert_eq!(backlog(&listener), full_backlog());
@@ -463,6 +496,25 @@ mod tests {
                 assert!(!watch.wakes_within(0));
             }
             drop(waiting);
+        }
+    }
+
+    /// What two servers do that stop at the same moment.
+    #[test]
+    fn a_listener_that_was_shut_down_twice_is_healed_so_that_its_connections_live() {
+        for listener in [local(), Listener::bind_port(0).unwrap()] {
+            let worker = TcpStream::from(listener.fd.try_clone().unwrap());
+            for _ in 0..3 {
+                worker.shutdown(std::net::Shutdown::Both).unwrap();
+                worker.shutdown(std::net::Shutdown::Both).unwrap_err();
+                // A worker that starts meanwhile may have it listen before we do.
+                listen(&listener.fd).unwrap();
+                assert!(!listener.is_listening());
+                listener.heal().unwrap();
+                assert!(listener.is_listening());
+                carries_a_word(&listener).unwrap();
+                assert_eq!(bound_address(&listener.fd).unwrap(), listener.local_address().unwrap());
+            }
         }
     }
 
@@ -475,7 +527,7 @@ mod tests {
 
         shut_down_by_another_holder(&listener, std::net::Shutdown::Both);
         assert!(watch.wakes_within(10_000));
-        listener.listen_again().unwrap();
+        listener.heal().unwrap();
         assert!(!listener.is_listening());
         assert!(carries_a_word(&listener).is_err());
 
@@ -485,14 +537,18 @@ mod tests {
     }
 
     #[test]
-    fn half_a_shutdown_is_seen_when_asked_for() {
+    fn half_a_shutdown_wakes_where_it_matters() {
         let ((_one, unix), (_other, harmless), tcp) = (unix(), unix(), local());
         for listener in [&unix, &tcp] {
+            let mut watch = Watch::on(listener);
             shut_down_by_another_holder(listener, std::net::Shutdown::Read);
+            assert!(watch.wakes_within(10_000));
             assert!(!listener.is_listening());
             assert!(carries_a_word(listener).is_err());
         }
+        let mut watch = Watch::on(&harmless);
         shut_down_by_another_holder(&harmless, std::net::Shutdown::Write);
+        assert!(!watch.wakes_within(0));
         assert!(harmless.is_listening());
         carries_a_word(&harmless).unwrap();
     }

@@ -8,6 +8,8 @@ mod apart;
 mod bind_error;
 pub(crate) mod children;
 pub(crate) mod failure;
+mod half_closed;
+pub(crate) mod hang_ups;
 pub(crate) mod holder;
 pub(crate) mod listener;
 pub(crate) mod notice_fd;

@@ -14,7 +14,7 @@
 //! What this file does not do: decide what a signal means.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 use nix::errno::Errno;
@@ -139,26 +139,11 @@ fn die_of(signal: i32) {
     unsafe { libc::raise(signal) };
 }
 
-/// One write, with TTOU blocked meanwhile. In the background of a terminal that is set to `tostop` the kernel answers
-/// a write with TTOU, and, as there is a handler, starts the write again and answers with TTOU again, without end;
-/// to a writer that blocks TTOU it gives way.
-///
-/// May be short. Interruptions are the caller's.
-pub(crate) fn write_with_ttou_blocked(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
-    let before = signal_state::change_mask(Change::Block, SignalSet::EMPTY.with(libc::SIGTTOU));
-    // SAFETY: the pointer and the length are those of one slice.
-    let written = unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
-    let written = usize::try_from(written).map_err(|_| io::Error::last_os_error());
-    signal_state::change_mask(Change::Replace, before);
-    written
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::sys::apart::{Apart, run_apart};
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    use std::os::fd::FromRawFd;
 
     /// To this very thread: to the process, another thread might be handling it still when this returns.
     fn raise(signal: i32) {
@@ -238,62 +223,5 @@ mod tests {
         (0..100_000).for_each(|_| raise(libc::SIGWINCH));
         assert_eq!(signals.drain(), [from_process(libc::SIGWINCH, 100_000)]);
         assert!(!readable(signals.fd()));
-    }
-
-    #[test]
-    fn a_background_write_to_a_tostop_terminal_goes_through() {
-        let test = "sys::signals::tests::a_background_write_to_a_tostop_terminal_goes_through";
-        if run_apart(test, &Startup::plain()) == Apart::Done {
-            return;
-        }
-        let terminal = background_terminal();
-        let signals = Signals::install(&Startup::plain()).unwrap();
-        let written = write_with_ttou_blocked(terminal.as_fd(), b"hello\n").unwrap();
-        assert_eq!((written, signals.drain()), (6, vec![]));
-        // The same terminal does stop a writer that does not block it: else the above shows nothing.
-        signal_state::set_ignored(libc::SIGTTOU, false);
-        // SAFETY: the child, of the same group, writes and ends.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
-            // SAFETY: one byte that lives through the call; the rest are numbers.
-            unsafe {
-                libc::setpgid(0, 0);
-                libc::write(terminal.as_raw_fd(), b"x".as_ptr().cast(), 1);
-                libc::_exit(0)
-            };
-        }
-        let mut status = 0;
-        // SAFETY: waits for our own child, then ends it.
-        unsafe {
-            libc::waitpid(child, &raw mut status, libc::WUNTRACED);
-            libc::kill(child, libc::SIGKILL);
-        }
-        assert!(libc::WIFSTOPPED(status) && libc::WSTOPSIG(status) == libc::SIGTTOU, "{status:x}");
-    }
-
-    /// Makes this process lead a session whose terminal has another group in its foreground, and `tostop` set.
-    fn background_terminal() -> OwnedFd {
-        let (mut master, mut terminal) = (-1, -1);
-        // SAFETY: plain calls on numbers and on memory of this function. The master stays open for the life of this
-        // process, since without it a write fails; the other group ends with this thread.
-        unsafe {
-            assert!(libc::setsid() > 0);
-            let (name, size) = (std::ptr::null_mut(), std::ptr::null());
-            assert_eq!(libc::openpty(&raw mut master, &raw mut terminal, name, std::ptr::null(), size), 0);
-            assert_eq!(libc::ioctl(terminal, libc::TIOCSCTTY, 0), 0);
-            let mut modes: libc::termios = std::mem::zeroed();
-            libc::tcgetattr(terminal, &raw mut modes);
-            modes.c_lflag |= libc::TOSTOP;
-            assert_eq!(libc::tcsetattr(terminal, libc::TCSANOW, &raw const modes), 0);
-            let other = libc::fork();
-            if other == 0 {
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                libc::raise(libc::SIGSTOP);
-            }
-            assert_eq!(libc::waitpid(other, std::ptr::null_mut(), libc::WUNTRACED), other);
-            libc::setpgid(other, other);
-            assert_eq!(libc::tcsetpgrp(terminal, other), 0);
-            OwnedFd::from_raw_fd(terminal)
-        }
     }
 }

@@ -77,12 +77,6 @@ impl Startup {
     pub(crate) fn hup_ignored(&self) -> bool {
         self.ignored.contains(libc::SIGHUP)
     }
-
-    /// Lets signals in again as they were at the start. For commands that install no handlers: a client that waits
-    /// for an answer ends at Ctrl-C.
-    pub(crate) fn restore_mask(&self) {
-        signal_state::change_mask(Change::Replace, self.mask);
-    }
 }
 
 fn raise_open_files() -> Option<rlim_t> {

@@ -14,7 +14,6 @@
 //! What this file does not do: change the owner of a socket, or make directories.
 
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{self, Path, PathBuf};
 
 use nix::errno::Errno;
@@ -180,6 +179,8 @@ impl DirectoryLock {
 mod tests {
     use super::*;
     use std::fs;
+    use std::os::fd::AsFd;
+    use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
     use std::os::unix::net::{UnixListener, UnixStream};
     use std::sync::Barrier;
@@ -389,7 +390,7 @@ mod tests {
     }
 
     fn shutdown_all(listener: &Listener) {
-        nix::sys::socket::shutdown(listener.fd(), nix::sys::socket::Shutdown::Both).unwrap();
+        nix::sys::socket::shutdown(listener.as_fd().as_raw_fd(), nix::sys::socket::Shutdown::Both).unwrap();
     }
 
     #[test]

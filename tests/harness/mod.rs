@@ -1,9 +1,12 @@
 //! Starts srvwrap as a user would, reads its notices, and ends it by its id.
 
+pub(crate) mod examples;
 pub(crate) mod http;
 pub(crate) mod proc;
+pub(crate) mod process;
 pub(crate) mod require;
 pub(crate) mod strace;
+pub(crate) mod terminal;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -147,6 +150,51 @@ impl Srvwrap {
         kill(Pid::from_raw(self.child.id() as i32), signal).expect("srvwrap is there");
     }
 
+    /// Sends a signal and waits until srvwrap has taken it in, so that the next one of its kind is not merged with it.
+    pub(crate) fn signal_taken(&self, signal: Signal) {
+        self.signal(signal);
+        wait_until("the signal is no longer pending", || {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+            let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"));
+            let mask = pending.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+            mask.is_some_and(|mask| mask & (1 << (signal as u32 - 1)) == 0)
+        });
+    }
+
+    /// Its files: the program's directory, where a test and a program can leave each other word.
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Lets a program go on that waits for a file of this name.
+    pub(crate) fn touch(&self, name: &str) {
+        std::fs::write(self.path().join(name), "").expect("a file can be written");
+    }
+
+    /// Its living children.
+    pub(crate) fn children(&self) -> std::collections::BTreeSet<i32> {
+        let processes = std::fs::read_dir("/proc").expect("there is a /proc");
+        let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let parent = self.pid().to_string();
+        let is_child = |pid: &i32| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let mut fields = stat.rsplit(") ").next().unwrap_or("").split(' ');
+            fields.next().is_some_and(|state| !["Z", "X"].contains(&state)) && fields.next() == Some(&parent)
+        };
+        pids.filter(is_child).collect()
+    }
+
+    /// How many descriptors it has open.
+    pub(crate) fn open_descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("srvwrap is there").count()
+    }
+
+    /// Waits until its children are the workers last seen online, and nobody else.
+    pub(crate) fn wait_for_no_other_children(&mut self) {
+        let workers: std::collections::BTreeSet<i32> = self.worker_pids().into_values().collect();
+        wait_until("nobody lives but the workers", || self.children() == workers);
+    }
+
     /// The next line, after those waited for before, that holds `words`. Panics, with the log, where none comes.
     pub(crate) fn wait_for(&mut self, words: &str) -> String {
         self.next_line(words, PATIENCE)
@@ -156,6 +204,18 @@ impl Srvwrap {
     /// As [`Self::wait_for`], for so many such lines.
     pub(crate) fn wait_for_times(&mut self, words: &str, times: usize) -> Vec<String> {
         (0..times).map(|_| self.wait_for(words)).collect()
+    }
+
+    /// Waits until each of these has been said, in whatever order, after the lines waited for before.
+    pub(crate) fn wait_for_all(&mut self, facts: &[&str]) {
+        let from = self.seen;
+        let mut to = from;
+        for words in facts {
+            self.seen = from;
+            self.wait_for(words);
+            to = to.max(self.seen);
+        }
+        self.seen = to;
     }
 
     fn next_line(&mut self, words: &str, patience: Duration) -> Option<String> {
@@ -184,12 +244,28 @@ impl Srvwrap {
         self.log.join("\n")
     }
 
+    /// How many lines of everything said so far hold `words`.
+    pub(crate) fn times_said(&mut self, words: &str) -> usize {
+        self.log.extend(self.lines.try_iter());
+        self.log.iter().filter(|line| line.contains(words)).count()
+    }
+
+    /// Waits until so many lines hold `words`, wherever they stand among the others.
+    pub(crate) fn wait_until_said(&mut self, words: &str, times: usize) {
+        let until = Instant::now() + PATIENCE;
+        while self.times_said(words) < times {
+            assert!(Instant::now() < until, "not {times} times {words:?}; this was said:\n{}", self.log());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// The port of the first TCP listener.
     pub(crate) fn port(&mut self) -> u16 {
-        let line = match self.log.iter().find(|line| line.contains("listening on ")) {
-            Some(line) => line.clone(),
-            None => self.wait_for("listening on "),
-        };
+        let is_tcp = |line: &&String| line.contains("listening on ") && !line.contains(" unix:");
+        while !self.log.iter().any(|line| is_tcp(&line)) {
+            self.wait_for("listening on ");
+        }
+        let line = self.log.iter().find(is_tcp).expect("just found").clone();
         let address = line.split("listening on ").nth(1).expect("just found");
         let digits = address.split(' ').find_map(|word| word.rsplit(':').next()?.parse().ok());
         digits.unwrap_or_else(|| panic!("no port in {line:?}"))
@@ -209,7 +285,8 @@ impl Srvwrap {
             // The streams end with the last process that holds them, which may outlive srvwrap; so its end is asked for.
             match self.child.try_wait().expect("it is our child") {
                 Some(status) => {
-                    while let Ok(line) = self.lines.recv_timeout(Duration::from_millis(200)) {
+                    // Where nobody outlives it the end of the streams ends this at once; the readers may be slow.
+                    while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(2)) {
                         self.log.push(line);
                     }
                     return status;
@@ -236,6 +313,11 @@ impl Srvwrap {
         assert_eq!(self.exit_code(), 0, "{}", self.log());
         self.log()
     }
+}
+
+/// Sends a signal to a process, by its id.
+pub(crate) fn send(pid: i32, signal: Signal) {
+    kill(Pid::from_raw(pid), signal).expect("it is there");
 }
 
 /// `worker 3 (pid 4711) …`

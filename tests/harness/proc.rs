@@ -85,8 +85,8 @@ pub(crate) enum Socket {
 /// All sockets, by what [`descriptors`] calls them.
 pub(crate) fn sockets() -> BTreeMap<String, Socket> {
     let mut sockets = BTreeMap::new();
-    let families: [(&str, fn(u16) -> Socket); 2] = [("tcp", Socket::V4), ("tcp6", Socket::V6)];
-    for (table, listening) in families {
+    for table in ["tcp", "tcp6"] {
+        let listening = |port| if table == "tcp" { Socket::V4(port) } else { Socket::V6(port) };
         for row in rows(table).iter().filter(|row| row.len() > 9) {
             let port = row[1].rsplit_once(':').and_then(|(_, port)| u16::from_str_radix(port, 16).ok());
             // State 0A is LISTEN.

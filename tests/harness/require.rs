@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 /// Whether the test can go on. Says what is missing where it cannot.
 #[must_use]
@@ -66,4 +67,35 @@ pub(crate) fn attaching() -> bool {
 #[must_use]
 pub(crate) fn root() -> bool {
     require("root", nix::unistd::geteuid().is_root())
+}
+
+/// The path of Python itself: what is found by its name may be a slow shell script.
+pub(crate) fn python() -> Option<String> {
+    static PATH: OnceLock<Option<String>> = OnceLock::new();
+    let path = PATH.get_or_init(|| {
+        let asked =
+            Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().ok()?;
+        asked.status.success().then(|| String::from_utf8_lossy(&asked.stdout).trim().to_string())
+    });
+    require("python3", path.is_some()).then(|| path.clone()).flatten()
+}
+
+/// Whether a socket can be bound to an address of IPv6 here.
+#[must_use]
+pub(crate) fn ipv6() -> bool {
+    require("IPv6", std::net::TcpListener::bind("[::1]:0").is_ok())
+}
+
+/// Whether a new network namespace can be made here.
+#[must_use]
+pub(crate) fn network_namespace() -> bool {
+    let unshare = Command::new("unshare").args(["--net", "true"]).stderr(Stdio::null()).status();
+    require("the right to make a network namespace", unshare.is_ok_and(|status| status.success()))
+}
+
+/// Whether Ruby has WEBrick, which shuts its listener down when it stops.
+#[must_use]
+pub(crate) fn webrick() -> bool {
+    let ruby = Command::new("ruby").args(["-e", "require 'webrick'"]).stderr(Stdio::null()).status();
+    require("ruby with WEBrick", ruby.is_ok_and(|status| status.success()))
 }

@@ -1,1 +1,350 @@
+//! Every sentence as an operator reads it.
 
+use super::*;
+use crate::core::ClientId;
+
+const W3: Who = Who { slot: 3, pid: 4711 };
+const HUP: Asker = Asker::Signal("HUP");
+const CLIENT: Asker = Asker::Client(ClientId(1));
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn exited(status: i32) -> Fault {
+    Fault::Ended(Ending::Exited(status))
+}
+
+fn not_executed() -> Fault {
+    let why = "cannot execute ./server: Permission denied".to_string();
+    Fault::Ended(Ending::NotExecuted { why, exit_code: 126 })
+}
+
+fn starting(fault: Fault) -> Failure {
+    Failure { who: W3, fault, served: None }
+}
+
+fn serving(fault: Fault) -> Failure {
+    Failure { who: W3, fault, served: Some(seconds(95)) }
+}
+
+fn boot_failed(fault: Fault, heard: Heard, listeners: &[&str]) -> Notice {
+    let listeners = listeners.iter().map(|address| (*address).to_string()).collect();
+    Notice::BootFailed { failure: starting(fault), heard, listeners }
+}
+
+fn worker(news: WorkerNews) -> Notice {
+    Notice::Worker { who: W3, news }
+}
+
+fn deploy(news: DeployNews) -> Notice {
+    Notice::Deploy { generation: 8, news }
+}
+
+fn refused(asker: Asker, why: Refusal) -> Notice {
+    Notice::Refused { asker, why }
+}
+
+fn failed(failure: Failure, next: Next, untold: u32) -> Notice {
+    Notice::WorkerFailed { failure, next, untold }
+}
+
+/// The first thing that most users will ever read.
+fn boots() -> Vec<(Notice, &'static str)> {
+    let one = ["[::]:8000"];
+    vec![
+        (
+            boot_failed(Fault::Late(seconds(60)), Heard::Nothing, &one),
+            "cannot start: worker 3 (pid 4711) said nothing on fd 3 within 60s (srvwrap holds [::]:8000: listen on \
+             the descriptor in LISTEN_FD, then write online to fd 3, or use --ready after=2s)",
+        ),
+        (
+            boot_failed(Fault::Late(seconds(60)), Heard::Nothing, &[]),
+            "cannot start: worker 3 (pid 4711) said nothing on fd 3 within 60s (write online to it when ready, or use \
+             --ready exec)",
+        ),
+        (
+            boot_failed(Fault::Late(seconds(60)), Heard::Words, &one),
+            "cannot start: worker 3 (pid 4711) was not online within 60s: what it wrote to fd 3 was none of online, \
+             ready and READY=1",
+        ),
+        (
+            boot_failed(Fault::Late(seconds(60)), Heard::End, &one),
+            "cannot start: worker 3 (pid 4711) closed fd 3 without a word, and was not online within 60s (was it a \
+             wrapper that closed it? or use --ready after=2s)",
+        ),
+        (
+            boot_failed(exited(1), Heard::Nothing, &one),
+            "cannot start: worker 3 (pid 4711) exited with status 1 while starting (srvwrap holds [::]:8000: listen on \
+             the descriptor in LISTEN_FD, do not bind it)",
+        ),
+        (
+            boot_failed(exited(1), Heard::End, &["[::]:80", "[::]:443"]),
+            "cannot start: worker 3 (pid 4711) exited with status 1 while starting (srvwrap holds [::]:80, [::]:443: \
+             listen on the descriptors in LISTEN_FD_0 and so on, do not bind them)",
+        ),
+        (
+            boot_failed(exited(1), Heard::Words, &one),
+            "cannot start: worker 3 (pid 4711) exited with status 1 while starting",
+        ),
+        (
+            boot_failed(exited(1), Heard::Nothing, &[]),
+            "cannot start: worker 3 (pid 4711) exited with status 1 while starting",
+        ),
+        (
+            boot_failed(exited(0), Heard::Nothing, &one),
+            "cannot start: worker 3 (pid 4711) exited with status 0 while starting (it must stay in the foreground; for \
+             a program that is to end, use --ready exec --on-crash exit)",
+        ),
+        (
+            boot_failed(Fault::Ended(Ending::Signaled(11)), Heard::Nothing, &one),
+            "cannot start: worker 3 (pid 4711) was killed by signal 11 (SEGV) while starting",
+        ),
+        (
+            boot_failed(not_executed(), Heard::Nothing, &one),
+            "cannot start: worker 3: cannot execute ./server: Permission denied",
+        ),
+        (
+            boot_failed(Fault::NotSpawned("cannot fork: Out of memory".into()), Heard::Nothing, &one),
+            "cannot start: worker 3: cannot fork: Out of memory",
+        ),
+        (
+            boot_failed(Fault::GaveUp("no licence".into()), Heard::Words, &one),
+            "cannot start: worker 3 (pid 4711) said offline (no licence) while starting",
+        ),
+        (
+            Notice::BootFailed { failure: serving(exited(0)), heard: Heard::Words, listeners: vec![] },
+            "cannot start: worker 3 (pid 4711) exited with status 0 after 95s online",
+        ),
+        (
+            deploy(DeployNews::Cut { fault: Fault::Rebound("/run/a.sock".into()), keeps: None }),
+            "cannot start: /run/a.sock was shut down under its workers",
+        ),
+        (deploy(DeployNews::Aborted { keeps: None }), "start aborted"),
+        (Notice::Booted { count: 1, after: Duration::from_millis(250) }, "workers online: 1, after 250ms"),
+        (Notice::Booted { count: 4, after: Duration::from_millis(1234) }, "workers online: 4, after 1.2s"),
+    ]
+}
+
+fn workers() -> Vec<(Notice, &'static str)> {
+    let retry = Next::RetryIn(seconds(2));
+    vec![
+        (
+            worker(WorkerNews::Online { after: Duration::from_millis(1249) }),
+            "worker 3 (pid 4711) online after 1.2s",
+        ),
+        (
+            worker(WorkerNews::HushedEarly { limit: seconds(60) }),
+            "worker 3 (pid 4711) closed fd 3 without saying online; it counts as late after 60s",
+        ),
+        (
+            failed(starting(exited(1)), retry, 0),
+            "worker 3 (pid 4711) exited with status 1 while starting; retrying in 2s",
+        ),
+        (
+            failed(starting(exited(1)), Next::RetryIn(Duration::from_millis(31_415)), 5),
+            "worker 3 (pid 4711) exited with status 1 while starting, as 5 before it; retrying in 31.4s",
+        ),
+        (
+            failed(serving(Fault::Ended(Ending::Signaled(9))), Next::RetryIn(Duration::ZERO), 0),
+            "worker 3 (pid 4711) was killed by signal 9 (KILL) after 95s online; replacing it",
+        ),
+        (
+            failed(serving(Fault::Ended(Ending::Signaled(40))), Next::UnderWay, 0),
+            "worker 3 (pid 4711) was killed by signal 40 after 95s online; its replacement is starting already",
+        ),
+        (
+            failed(serving(exited(0)), Next::Exit(0), 0),
+            "worker 3 (pid 4711) exited with status 0 after 95s online; stopping with exit code 0, as --on-crash exit \
+             asks",
+        ),
+        (
+            failed(starting(Fault::Late(seconds(60))), retry, 0),
+            "worker 3 (pid 4711) was not online within 60s; retrying in 2s",
+        ),
+        (
+            failed(starting(not_executed()), retry, 0),
+            "worker 3: cannot execute ./server: Permission denied; retrying in 2s",
+        ),
+        (
+            failed(starting(Fault::GaveUp(String::new())), retry, 0),
+            "worker 3 (pid 4711) said offline while starting; retrying in 2s",
+        ),
+        (
+            worker(WorkerNews::Offline { why: String::new() }),
+            "worker 3 (pid 4711) said offline; replacing it",
+        ),
+        (
+            worker(WorkerNews::Offline { why: "1000 requests".into() }),
+            "worker 3 (pid 4711) said offline: 1000 requests; replacing it",
+        ),
+        (worker(WorkerNews::Left), "worker 3 (pid 4711) ended, as it had said"),
+        (
+            worker(WorkerNews::Overran { asked: Asked::Signal(15) }),
+            "worker 3 (pid 4711) did not end within its limit after signal 15 (TERM): killed (--stop-timeout gives more \
+             time, --stop-signal another signal)",
+        ),
+        (
+            worker(WorkerNews::Overran { asked: Asked::Line }),
+            "worker 3 (pid 4711) did not end within its limit after the \"shutdown\" line: killed (--stop-signal TERM \
+             sends a signal too)",
+        ),
+        (
+            worker(WorkerNews::Overran { asked: Asked::Offline }),
+            "worker 3 (pid 4711) said offline, but did not end within its limit: killed",
+        ),
+        (
+            worker(WorkerNews::RemnantOverran),
+            "worker 3 (pid 4711) ended, but what it had started did not: killed (a shell that starts the server should \
+             exec it)",
+        ),
+        (
+            worker(WorkerNews::Survived),
+            "worker 3 (pid 4711) is still there 5s after KILL, held by the kernel: no longer waited for",
+        ),
+        (
+            worker(WorkerNews::Impossible),
+            "worker 3 (pid 4711) did what no process can do: this is a fault of srvwrap, please report it",
+        ),
+    ]
+}
+
+fn deploys() -> Vec<(Notice, &'static str)> {
+    vec![
+        (deploy(DeployNews::Began { count: 4, asker: HUP }), "deploy 8 began (HUP): starting 4 workers"),
+        (deploy(DeployNews::Began { count: 1, asker: CLIENT }), "deploy 8 began (client): starting 1 worker"),
+        (
+            deploy(DeployNews::Failed { failure: starting(Fault::Late(seconds(30))), keeps: 7 }),
+            "deploy 8 failed: worker 3 (pid 4711) was not online within 30s; generation 7 keeps serving",
+        ),
+        (
+            deploy(DeployNews::Failed { failure: starting(exited(1)), keeps: 7 }),
+            "deploy 8 failed: worker 3 (pid 4711) exited with status 1 while starting; generation 7 keeps serving",
+        ),
+        (
+            deploy(DeployNews::Failed { failure: starting(not_executed()), keeps: 7 }),
+            "deploy 8 failed: worker 3: cannot execute ./server: Permission denied; generation 7 keeps serving",
+        ),
+        (
+            deploy(DeployNews::Cut { fault: Fault::Rebound("/run/a.sock".into()), keeps: Some(7) }),
+            "deploy 8 failed: /run/a.sock was shut down under its workers; generation 7 keeps serving",
+        ),
+        (deploy(DeployNews::Aborted { keeps: Some(7) }), "deploy 8 aborted; generation 7 keeps serving"),
+        (
+            deploy(DeployNews::AbortedLate { killed: 1 }),
+            "deploy 8 is live, though aborted; killing 1 worker of the old generation",
+        ),
+        (
+            deploy(DeployNews::Baking { time: seconds(30) }),
+            "deploy 8 is online; both generations serve for 30s",
+        ),
+        (
+            deploy(DeployNews::Flipped { old: 7, leaving: 4 }),
+            "deploy 8 is live; retiring 4 workers of generation 7",
+        ),
+        (
+            deploy(DeployNews::Done { count: 4, after: Duration::from_millis(3200) }),
+            "deploy 8 done after 3.2s with 4 workers",
+        ),
+    ]
+}
+
+fn others() -> Vec<(Notice, &'static str)> {
+    let address = || "127.0.0.1:8000".to_string();
+    let shut = |suspects: &[Who], outcome| Notice::ListenerShut {
+        address: address(),
+        suspects: suspects.to_vec(),
+        before: 0,
+        outcome,
+    };
+    let other = Who { slot: 0, pid: 17 };
+    vec![
+        (refused(HUP, Refusal::Remembered), "HUP: will deploy once what is under way is done"),
+        (refused(HUP, Refusal::Stopping), "HUP: refused, because srvwrap is stopping"),
+        (refused(CLIENT, Refusal::Busy), "refused, because a boot, deploy or scale is under way"),
+        (
+            refused(Asker::Signal("TTOU"), Refusal::Count { least: 1, most: 65_535 }),
+            "TTOU: refused, because the number of workers can be 1 to 65535",
+        ),
+        (refused(CLIENT, Refusal::NothingToAbort), "refused, because no deploy is under way"),
+        (Notice::Scale(ScaleNews::Began { from: 2, to: 1 }), "scaling from 2 to 1 worker"),
+        (Notice::Scale(ScaleNews::Grown { count: 4, after: seconds(2) }), "scaled to 4 workers after 2s"),
+        (
+            Notice::Scale(ScaleNews::Failed { failure: starting(exited(1)), count: 2 }),
+            "scaling failed: worker 3 (pid 4711) exited with status 1 while starting; back to 2 workers",
+        ),
+        (
+            shut(&[], Mended::Lost),
+            "127.0.0.1:8000 was shut down by one of the workers; it cannot be bound anew, so srvwrap stops",
+        ),
+        (
+            shut(&[W3], Mended::Healed),
+            "127.0.0.1:8000 was shut down by worker 3 (pid 4711), it seems; listening again",
+        ),
+        (
+            shut(&[W3, other], Mended::Rebound),
+            "127.0.0.1:8000 was shut down by worker 3 (pid 4711) or worker 0 (pid 17), it seems; bound it anew, and \
+             replacing the workers",
+        ),
+        (
+            shut(&[W3, other, other], Mended::Healed),
+            "127.0.0.1:8000 was shut down by worker 3 (pid 4711) or one of 2 others, it seems; listening again",
+        ),
+        (Notice::Stopping { asker: Asker::Signal("TERM"), workers: 4 }, "TERM: stopping 4 workers"),
+        (Notice::Killing { asker: Asker::Signal("QUIT"), workers: 1 }, "QUIT: killing 1 worker"),
+        (Notice::Stopped { killed: 0 }, "stopped"),
+        (Notice::Stopped { killed: 1 }, "stopped; 1 worker was killed"),
+        (Notice::Stopped { killed: 2 }, "stopped; 2 workers were killed"),
+    ]
+}
+
+fn all() -> Vec<(Notice, &'static str)> {
+    [boots(), workers(), deploys(), others()].concat()
+}
+
+#[test]
+fn every_notice_reads_as_it_should() {
+    for (notice, text) in all() {
+        assert_eq!(notice.to_string(), text, "{notice:?}");
+    }
+}
+
+#[test]
+fn every_notice_is_one_line_in_our_style() {
+    for (notice, _) in all() {
+        let text = notice.to_string();
+        let names_a_signal =
+            matches!(notice, Notice::Refused { .. } | Notice::Stopping { .. } | Notice::Killing { .. });
+        let starts_small = text.starts_with(|first: char| first.is_lowercase() || first.is_ascii_digit());
+        assert!(starts_small || names_a_signal, "{text}");
+        assert!(!text.ends_with(['.', '!', ' ', ';', ':', ',']), "{text}");
+        assert!(!text.contains(['\n', '\r', '\t']) && !text.contains("  "), "{text}");
+        assert!(text.matches('(').count() == text.matches(')').count(), "{text}");
+        assert!(text.len() <= 240, "{} bytes: {text}", text.len());
+    }
+}
+
+#[test]
+fn times_are_short_and_never_rounded_up() {
+    for (milliseconds, text) in [
+        (0, "0ms"),
+        (999, "999ms"),
+        (1000, "1s"),
+        (1099, "1s"),
+        (1100, "1.1s"),
+        (59_999, "59.9s"),
+        (90_000, "90s"),
+    ] {
+        assert_eq!(Seconds(Duration::from_millis(milliseconds)).to_string(), text);
+    }
+}
+
+#[test]
+fn the_exit_code_of_a_crash_is_that_of_a_shell() {
+    let code = |fault: Fault| (fault.exit_code(), fault.exec_code());
+    assert_eq!(code(exited(0)), (Some(0), None));
+    assert_eq!(code(exited(255)), (Some(255), None));
+    assert_eq!(code(Fault::Ended(Ending::Signaled(15))), (Some(143), None));
+    assert_eq!(code(not_executed()), (Some(126), Some(126)));
+    assert_eq!(code(Fault::Late(seconds(1))), (None, None));
+}

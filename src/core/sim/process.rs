@@ -3,18 +3,23 @@
 use std::time::Duration;
 
 use crate::core::backoff::Random;
+use crate::wire::worker::Readiness;
 
 /// Everything that one process will do unless it is told or killed. Times count from the moment that it exists.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Behaviour {
     pub(super) executes: bool,
     /// None: it never says online.
     pub(super) online_after: Option<Duration>,
+    /// How it says online.
+    pub(super) readiness: Readiness,
     pub(super) says_online_twice: bool,
     /// It says offline so long after it exists, whether it is online or not.
     pub(super) offline_after: Option<Duration>,
     /// After offline it ends by itself so long after; None: it does not.
     pub(super) leaves_after: Option<Duration>,
+    /// It closes its notice descriptor.
+    pub(super) hushes_after: Option<Duration>,
     pub(super) dies_after: Option<Duration>,
     /// From being told to its end. None: it takes no notice.
     pub(super) drains_for: Option<Duration>,
@@ -33,11 +38,19 @@ pub(super) enum Temper {
     NeverOnline,
     Flaky,
     Unexecutable,
+    /// Fickle: online, then offline at once, again and again.
+    Leaving,
 }
 
 impl Temper {
-    pub(super) const ALL: [Temper; 5] =
-        [Temper::Good, Temper::Crashing, Temper::NeverOnline, Temper::Flaky, Temper::Unexecutable];
+    pub(super) const ALL: [Temper; 6] = [
+        Temper::Good,
+        Temper::Crashing,
+        Temper::NeverOnline,
+        Temper::Flaky,
+        Temper::Unexecutable,
+        Temper::Leaving,
+    ];
 
     pub(super) fn word(self) -> &'static str {
         match self {
@@ -46,6 +59,7 @@ impl Temper {
             Temper::NeverOnline => "never-online",
             Temper::Flaky => "flaky",
             Temper::Unexecutable => "unexecutable",
+            Temper::Leaving => "leaving",
         }
     }
 
@@ -60,22 +74,30 @@ impl Behaviour {
         match temper {
             Temper::Good => good,
             Temper::Unexecutable => Behaviour { executes: false, online_after: None, ..good },
-            Temper::NeverOnline => Behaviour { online_after: None, ..Behaviour::flaky(good, random) },
-            Temper::Crashing => {
-                let dies_after = Some(milliseconds(random, 1, 3000));
-                Behaviour { dies_after, ..good }
+            Temper::NeverOnline => Behaviour { online_after: None, ..Behaviour::flaky(&good, random) },
+            Temper::Crashing => Behaviour { dies_after: Some(milliseconds(random, 1, 3000)), ..good },
+            Temper::Flaky => Behaviour::flaky(&good, random),
+            Temper::Leaving => {
+                let offline_after = good.online_after.map(|after| after + milliseconds(random, 0, 3000));
+                Behaviour { offline_after, ..good }
             }
-            Temper::Flaky => Behaviour::flaky(good, random),
         }
     }
 
     fn good(nonblocking: bool, random: &mut Random) -> Behaviour {
+        let readiness = match random.next() % 4 {
+            0 => Readiness::JsonOnline,
+            1 => Readiness::JsonReady,
+            _ => Readiness::Plain,
+        };
         Behaviour {
             executes: true,
-            online_after: Some(milliseconds(random, 1, 800)),
+            online_after: Some(milliseconds(random, 0, 800)),
+            readiness,
             says_online_twice: one_in(random, 4),
             offline_after: None,
             leaves_after: Some(milliseconds(random, 0, 3000)),
+            hushes_after: one_in(random, 6).then(|| milliseconds(random, 801, 9000)),
             dies_after: None,
             drains_for: Some(milliseconds(random, 0, 4000)),
             remnant: Some(Duration::ZERO),
@@ -84,19 +106,27 @@ impl Behaviour {
         }
     }
 
-    fn flaky(good: Behaviour, random: &mut Random) -> Behaviour {
-        let good = Behaviour {
-            online_after: (!one_in(random, 6)).then(|| milliseconds(random, 1, 12_000)),
+    fn flaky(good: &Behaviour, random: &mut Random) -> Behaviour {
+        let flaky = Behaviour {
+            online_after: (!one_in(random, 6))
+                .then(|| often_exactly(10, milliseconds(random, 1, 12_000), random)),
             offline_after: one_in(random, 4).then(|| milliseconds(random, 1, 20_000)),
             leaves_after: (!one_in(random, 3)).then(|| milliseconds(random, 0, 20_000)),
+            hushes_after: one_in(random, 3).then(|| milliseconds(random, 0, 12_000)),
             dies_after: one_in(random, 3).then(|| milliseconds(random, 1, 30_000)),
-            drains_for: (!one_in(random, 3)).then(|| milliseconds(random, 0, 12_000)),
-            ..good
+            drains_for: (!one_in(random, 3))
+                .then(|| often_exactly(8, milliseconds(random, 0, 12_000), random)),
+            ..*good
         };
         let remnant = (!one_in(random, 6)).then(|| milliseconds(random, 0, 9000));
         let remnant = if one_in(random, 3) { remnant } else { Some(Duration::ZERO) };
-        Behaviour { remnant, survives_kill: one_in(random, 40), ..good }
+        Behaviour { remnant, survives_kill: one_in(random, 40), ..flaky }
     }
+}
+
+/// The moment of a deadline, which falls together with the deadline itself.
+fn often_exactly(seconds: u64, otherwise: Duration, random: &mut Random) -> Duration {
+    if one_in(random, 5) { Duration::from_secs(seconds) } else { otherwise }
 }
 
 pub(super) fn milliseconds(random: &mut Random, least: u64, most: u64) -> Duration {

@@ -1,16 +1,22 @@
-//! What must hold in every world, at every moment.
+//! What must hold in every world, at every moment. Each property is a function, and its name says it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::core::notice::{DeployNews, Notice, ScaleNews, WorkerNews};
-use crate::core::{Effect, Ready, Spec, Time};
+use crate::core::notice::{DeployNews, Next, Notice, ScaleNews, WorkerNews};
+use crate::core::policy::{INT, TERM};
+use crate::core::supervisor::Status;
+use crate::core::{Answer, Asker, ClientId, Effect, Mended, Ready, Request, Scale, Spec, Time, WorkerId};
+use crate::wire::worker::Readiness;
 
 use super::world::{Life, Process, World};
 
 /// More workers than this in ten seconds for one slot of one generation are a busy loop: one a second because of
 /// offline, the few first steps of backoff, and replacements of workers that served.
 const SPAWNS_IN_TEN_SECONDS: usize = 22;
+/// The longest delay of backoff and its jitter.
+const LONGEST_DELAY: Duration = Duration::from_secs(36);
+const SHORT: Duration = Duration::from_secs(5);
 
 /// What has to be remembered in order to check.
 #[derive(Default)]
@@ -18,51 +24,69 @@ pub(super) struct Properties {
     /// Whether every spec and the operating system behave, so that the number online is a promise.
     pub(super) all_behave: bool,
     spawns: BTreeMap<(u32, u32), VecDeque<Time>>,
+    specs: BTreeMap<u32, Spec>,
     /// How many are promised to be online.
     promised: u32,
     /// How many the last deploy has.
     deploying: u32,
+    baking_since: Option<Time>,
     /// The committed generation, its count and its spec, when the last deploy began.
     before_deploy: Option<(Option<u32>, u32, Option<Spec>)>,
+    /// Somebody asked to kill all.
+    kill_asked: bool,
+    /// Somebody aborted a deploy after its flip: workers of older generations are killed.
+    aborted_late: Option<u32>,
+    boot_failed: bool,
+    stop_began: bool,
+    scale_failed_at: Option<Time>,
+    killed_in_stop: u32,
+    listeners_closed: bool,
 }
 
 impl Properties {
     /// Checks an effect before it is carried out.
     pub(super) fn check_effect(world: &mut World, effect: &Effect) {
-        let processes = &world.processes;
         match effect {
             Effect::Spawn { slot, generation, .. } => {
+                nothing_starts_in_a_stop(world);
                 world.properties.no_busy_loop(world.now, *generation, *slot);
             }
-            Effect::Retire { worker, .. } => {
-                assert_eq!(processes[worker].life, Life::Alive, "{worker:?} was told, but has no process");
+            Effect::Retire { worker, signal } => {
+                nobody_dead_is_told(world, *worker);
+                nobody_is_told_twice(world, *worker);
+                nobody_is_told_without_reason(world, *worker);
+                everybody_is_told_as_it_wants(world, *worker, *signal);
             }
-            Effect::Terminate { worker } | Effect::Kill { worker } => {
-                let life = processes[worker].life;
-                assert!(
-                    matches!(life, Life::Alive | Life::Remnant),
-                    "{worker:?} was signalled but is {life:?}"
-                );
+            Effect::Terminate { worker } => nobody_gone_is_signalled(world, *worker),
+            Effect::Kill { worker } => {
+                nobody_gone_is_signalled(world, *worker);
+                nobody_is_killed_early(world, *worker);
+                if world.processes[worker].life == Life::Alive && world.properties.stop_began {
+                    world.properties.killed_in_stop += 1;
+                }
             }
             Effect::Forget { worker } => {
-                assert_eq!(processes[worker].life, Life::Empty, "{worker:?} was forgotten, but is there");
+                let life = world.processes[worker].life;
+                assert_eq!(life, Life::Empty, "{worker:?} was forgotten, but is there");
             }
-            Effect::RestoreFlags { nonblocking, clear_others: true }
-                if world.nonblocking && nonblocking.is_empty() =>
-            {
-                let under =
-                    |process: &Process| process.online_under_nonblocking && process.life == Life::Alive;
-                assert!(!processes.values().any(under), "O_NONBLOCK was cleared under a worker");
+            Effect::RestoreFlags { nonblocking, clear_others: true } if nonblocking.is_empty() => {
+                flags_are_not_cleared_under_a_worker(world);
             }
-            Effect::End { .. } => {
-                let left =
-                    processes.values().filter(|process| process.life != Life::Empty && !survives(process));
-                assert_eq!(left.count(), 0, "a process is left after the end");
+            Effect::CloseListeners => listeners_close_once_all_are_told(world),
+            Effect::Reply { client, answer } => {
+                an_answer_comes_once(world, *client);
+                an_answer_is_true(world, *client, answer);
             }
+            Effect::End { .. } => nothing_is_left_at_the_end(world),
             Effect::Notice(notice) => check_notice(world, notice),
             Effect::RestoreFlags { .. } | Effect::Listen { .. } | Effect::Sweep { .. } => {}
-            Effect::CloseListeners | Effect::Reply { .. } => {}
         }
+    }
+
+    /// A generation runs one spec from its first worker to its last.
+    pub(super) fn runs_its_spec(&mut self, generation: u32, spec: &Spec) {
+        let first = self.specs.entry(generation).or_insert_with(|| spec.clone());
+        assert_eq!(first, spec, "generation {generation} runs another spec than at first");
     }
 
     fn no_busy_loop(&mut self, now: Time, generation: u32, slot: u32) {
@@ -74,21 +98,38 @@ impl Properties {
         assert!(spawns.len() <= SPAWNS_IN_TEN_SECONDS, "slot {slot} is a busy loop: {spawns:?}");
     }
 
+    /// How long a worker that is told now has until KILL: who serves gets the whole stop limit, unless it serves in a
+    /// deploy or a scale that has failed.
+    pub(super) fn limit_of(world: &World, worker: WorkerId) -> Duration {
+        let process = &world.processes[&worker];
+        let of_failed = process.generation > world.supervisor.status(world.now).generation.unwrap_or(0)
+            || world.properties.scale_failed_at == Some(world.now);
+        let whole = world.properties.stop_began && !world.properties.boot_failed;
+        let served = process.online_at.is_some() && !of_failed;
+        if whole || served { world.policy.stop_timeout } else { short(world) }
+    }
+
     /// Checks the world between two happenings.
-    pub(super) fn check(world: &mut World) {
+    pub(super) fn check(world: &World) {
         if world.ended.is_some() {
             return;
         }
-        one_worker_fills_a_slot(world);
-        nobody_is_unwanted(world);
+        let status = world.supervisor.status(world.now);
+        one_worker_fills_a_slot(&status);
+        nobody_is_unwanted(world, &status);
+        no_slot_is_lost(world, &status);
         limits_are_kept(world);
         enough_are_online(world);
-        answers_come_once(world);
     }
 }
 
 fn survives(process: &Process) -> bool {
     process.behaviour.as_ref().is_some_and(|behaviour| behaviour.survives_kill)
+}
+
+/// Whether a process of it runs that KILL would end.
+fn runs(process: &Process) -> bool {
+    matches!(process.life, Life::Alive | Life::Remnant) && !survives(process)
 }
 
 /// Alive, and neither told to stop, killed, nor on its own way out.
@@ -99,25 +140,169 @@ fn counts(process: &Process) -> bool {
         && process.offline_at.is_none()
 }
 
-fn one_worker_fills_a_slot(world: &World) {
+/// A stop has no slots.
+fn is_stopping(world: &World) -> bool {
+    world.supervisor.status(world.now).count == 0
+}
+
+fn short(world: &World) -> Duration {
+    world.policy.stop_timeout.min(SHORT)
+}
+
+fn nothing_starts_in_a_stop(world: &World) {
+    assert!(!world.stopping, "a worker is spawned in a stop");
+}
+
+fn nobody_dead_is_told(world: &World, worker: WorkerId) {
+    let life = world.processes[&worker].life;
+    assert_eq!(life, Life::Alive, "{worker:?} was told, but has no process");
+}
+
+fn nobody_gone_is_signalled(world: &World, worker: WorkerId) {
+    let life = world.processes[&worker].life;
+    assert!(matches!(life, Life::Alive | Life::Remnant), "{worker:?} was signalled but is {life:?}");
+}
+
+fn nobody_is_told_twice(world: &World, worker: WorkerId) {
+    assert!(world.processes[&worker].told_at.is_none(), "{worker:?} was told twice");
+}
+
+/// Make before break: who serves is told only where another one is online in its slot, the slot is given up, or its
+/// generation is replaced or has failed.
+fn nobody_is_told_without_reason(world: &World, worker: WorkerId) {
     let status = world.supervisor.status(world.now);
-    let mut online: BTreeMap<(u32, u32), u32> = BTreeMap::new();
-    let mut starting: BTreeMap<(u32, u32), u32> = BTreeMap::new();
+    let process = &world.processes[&worker];
+    let deployed_now = status.deploying == Some(process.generation);
+    assert!(!deployed_now, "{worker:?} is told although its deploy has not failed");
+    // The slots of a scale that failed may be wanted again at once, by one that waited.
+    let scale_failed = world.properties.scale_failed_at == Some(world.now);
+    if status.generation != Some(process.generation) || process.slot >= status.count || scale_failed {
+        return;
+    }
+    let row = status.workers.iter().find(|row| row.worker == worker).expect("it is known");
+    assert!(!row.seated, "{worker:?} is told although its slot counts on it");
+    let online = |other: &&crate::core::supervisor::WorkerStatus| {
+        (other.generation, other.slot) == (process.generation, process.slot) && other.state == "online"
+    };
+    let replaced = status.workers.iter().any(|other| online(&other));
+    let was_late = process.online_at.is_none() || process.online_at == Some(world.now);
+    assert!(replaced || was_late || !serves(world, process), "{worker:?} is told before it is replaced");
+}
+
+fn serves(world: &World, process: &Process) -> bool {
+    match world.policy.ready {
+        Ready::Notify => process.offline_at.is_none_or(|at| process.online_at.is_some_and(|on| on < at)),
+        Ready::Exec | Ready::After(_) => process.offline_at.is_none(),
+    }
+}
+
+/// pm2's by INT, naught's by the line alone unless it has closed the channel, all others by TERM.
+fn everybody_is_told_as_it_wants(world: &World, worker: WorkerId, signal: Option<i32>) {
+    let process = &world.processes[&worker];
+    let readiness = process.behaviour.as_ref().filter(|_| process.online_at.is_some());
+    let wanted = match readiness.map(|behaviour| behaviour.readiness) {
+        Some(Readiness::JsonReady) => Some(INT),
+        Some(Readiness::JsonOnline) if process.hushed_at.is_none() => None,
+        Some(Readiness::JsonOnline | Readiness::Plain) | None => Some(TERM),
+    };
+    assert_eq!(signal, wanted, "{worker:?} was told in another way than it wants");
+}
+
+/// KILL comes when a limit is over, or when somebody has asked for it.
+fn nobody_is_killed_early(world: &World, worker: WorkerId) {
+    let process = &world.processes[&worker];
+    let aborted = world.properties.aborted_late.is_some_and(|live| process.generation < live);
+    if world.properties.kill_asked || world.policy.stop_timeout.is_zero() || aborted {
+        return;
+    }
+    let since = |at: Option<Time>| at.map(|at| world.now - at);
+    let told = since(process.told_at).is_some_and(|time| time >= process.limit);
+    let left = since(process.offline_at).is_some_and(|time| time >= world.policy.stop_timeout);
+    let remnant = since(process.died_at).is_some_and(|time| time >= short(world));
+    assert!(told || left || remnant, "{worker:?} is killed before its time: {process:?}");
+}
+
+fn flags_are_not_cleared_under_a_worker(world: &World) {
+    let under = |process: &Process| process.online_under_nonblocking && process.life == Life::Alive;
+    let any = world.nonblocking && world.processes.values().any(under);
+    assert!(!any, "O_NONBLOCK was cleared under a worker");
+}
+
+fn listeners_close_once_all_are_told(world: &mut World) {
+    assert!(!world.properties.listeners_closed, "the listeners are closed twice");
+    world.properties.listeners_closed = true;
+    let untold = |process: &&Process| {
+        process.life == Life::Alive && process.told_at.is_none() && process.killed_at.is_none()
+    };
+    assert_eq!(world.processes.values().filter(untold).count(), 0, "closed before all were told");
+}
+
+fn nothing_is_left_at_the_end(world: &World) {
+    let left = |process: &&Process| process.life != Life::Empty && !survives(process);
+    assert_eq!(world.processes.values().filter(left).count(), 0, "a process is left after the end");
+}
+
+fn an_answer_comes_once(world: &World, client: ClientId) {
+    assert!(world.asked.contains_key(&client), "{client:?} had asked nothing");
+    assert!(!world.answers.contains_key(&client), "{client:?} is answered twice");
+}
+
+/// Done is done, and what failed or was aborted has left nothing behind.
+fn an_answer_is_true(world: &World, client: ClientId, answer: &Answer) {
+    if is_stopping(world) {
+        return;
+    }
+    let status = world.supervisor.status(world.now);
+    let committed = status.generation.unwrap_or(0);
+    let older = || world.processes.values().any(|process| process.generation < committed && runs(process));
+    let newer = || world.processes.values().any(|process| process.generation > committed && runs(process));
+    let question = &world.asked[&client];
+    match (&question.request, answer) {
+        (_, Answer::Refused(_)) => {}
+        (Request::Deploy { count, .. }, Answer::Done) => {
+            assert!(!older(), "a deploy is done, but old workers are left");
+            let changed = world.properties.deploying != status.count || something_new_began(world);
+            assert!(changed || count.is_none_or(|count| count == status.count), "done with another count");
+        }
+        (Request::Deploy { .. } | Request::Abort, _) => {
+            assert!(!newer() && !older(), "the answer came before the workers were gone");
+        }
+        (Request::Scale(scale), Answer::Done) => {
+            let below = |count: u32| {
+                let is_left = |process: &&Process| {
+                    let was_there = process.born < question.at;
+                    was_there && process.generation == committed && process.slot >= count
+                };
+                world.processes.values().filter(is_left).all(|process| !runs(process) || counts(process))
+            };
+            if let Scale::To(count) = scale {
+                assert!(*count > question.count || below(*count), "a scale is done, but not all have left");
+            }
+        }
+        (Request::Scale(_), Answer::Failed(_) | Answer::Aborted) => {
+            let is_left = |process: &Process| process.generation == committed && process.slot >= status.count;
+            let left = |process: &Process| is_left(process) && runs(process) && counts(process);
+            assert!(!world.processes.values().any(left), "a scale has failed, but its workers are left");
+        }
+        (Request::Stop | Request::Interrupt | Request::Kill, _) => panic!("answered before the stop"),
+    }
+}
+
+fn one_worker_fills_a_slot(status: &Status) {
+    let (mut online, mut starting) = (BTreeSet::new(), BTreeSet::new());
     for row in status.workers.iter().filter(|row| row.seated) {
         let seat = (row.generation, row.slot);
         match row.state {
-            "online" => *online.entry(seat).or_default() += 1,
-            "spawning" | "starting" => *starting.entry(seat).or_default() += 1,
-            "leaving" | "killed" | "retiring" => {}
+            "online" => assert!(online.insert(seat), "two workers fill slot {seat:?}"),
+            "spawning" | "starting" => assert!(starting.insert(seat), "two workers are to fill {seat:?}"),
+            "leaving" | "killed" => {}
             other => panic!("a worker that is {other} has a seat"),
         }
     }
-    assert!(online.values().all(|count| *count == 1), "two workers fill a slot: {online:?}");
-    assert!(starting.values().all(|count| *count == 1), "two workers are to fill a slot: {starting:?}");
 }
 
-fn nobody_is_unwanted(world: &World) {
-    for row in world.supervisor.status(world.now).workers {
+fn nobody_is_unwanted(world: &World, status: &Status) {
+    for row in &status.workers {
         let serves = matches!(row.state, "spawning" | "starting" | "online");
         assert!(row.seated || !serves, "nobody wants {row:?}");
         let process = &world.processes[&row.worker];
@@ -127,21 +312,31 @@ fn nobody_is_unwanted(world: &World) {
     }
 }
 
+/// Every slot has a worker, or gets one within the longest delay.
+fn no_slot_is_lost(world: &World, status: &Status) {
+    let Some(generation) = status.generation else { return };
+    let seats = |row: &&crate::core::supervisor::WorkerStatus| row.seated && row.generation == generation;
+    let taken: BTreeSet<u32> = status.workers.iter().filter(seats).map(|row| row.slot).collect();
+    if taken.len() < status.count as usize {
+        let next = world.supervisor.poll_timeout();
+        assert!(next.is_some_and(|at| at - world.now <= LONGEST_DELAY), "a slot is lost: {status:?}");
+    }
+}
+
 /// Nothing waits for ever.
 fn limits_are_kept(world: &World) {
     let (online, stop) = (world.policy.online_timeout, world.policy.stop_timeout);
-    let grace = Duration::from_millis(1);
     for (worker, process) in world.processes.iter().filter(|(_, process)| process.life == Life::Alive) {
         let since = |at: Option<Time>| at.map_or(Duration::ZERO, |at| world.now - at);
         if process.killed_at.is_none() {
-            assert!(since(process.told_at) <= stop + grace, "{worker:?} outlives the stop limit");
+            assert!(since(process.told_at) <= stop, "{worker:?} outlives the stop limit");
             let leaving = process.online_at.is_some() && process.told_at.is_none();
             let offline = if leaving { since(process.offline_at) } else { Duration::ZERO };
-            assert!(offline <= online + stop + grace, "{worker:?} said offline and stays for ever");
+            assert!(offline <= online + stop, "{worker:?} said offline and stays for ever");
         }
         let starts = process.told_at.is_none() && process.online_at.is_none() && process.killed_at.is_none();
         if starts && world.policy.ready == Ready::Notify {
-            assert!(world.now - process.born <= online + grace, "{worker:?} starts for ever");
+            assert!(world.now - process.born <= online, "{worker:?} starts for ever");
         }
     }
 }
@@ -156,60 +351,89 @@ fn enough_are_online(world: &World) {
     assert!(online >= promised, "{online} online, {promised} promised");
 }
 
-fn answers_come_once(world: &World) {
-    for (client, answers) in &world.answers {
-        assert!(world.asked.contains(client), "{client:?} had asked nothing");
-        assert_eq!(answers.len(), 1, "{client:?} got {answers:?}");
-    }
-}
-
 /// What the operator is told is what the world is like.
 fn check_notice(world: &mut World, notice: &Notice) {
-    let committed = |world: &World| {
-        let status = world.supervisor.status(world.now);
-        let spec = status.generation.and_then(|generation| world.supervisor.spec(generation).cloned());
-        (status.generation, status.count, spec)
-    };
     match notice {
         Notice::Booted { count, .. } | Notice::Scale(ScaleNews::Grown { count, .. }) => {
             world.properties.promised = *count;
         }
         Notice::Scale(ScaleNews::Began { from, to }) if to < from => world.properties.promised = *to,
         Notice::Scale(ScaleNews::Failed { count, .. }) => {
-            assert_eq!(world.supervisor.status(world.now).count, *count, "a failed scale changed the count");
+            let now = world.supervisor.status(world.now).count;
+            assert!(now == *count || something_new_began(world), "a failed scale changed the count");
+            world.properties.scale_failed_at = Some(world.now);
         }
-        Notice::Deploy { news: DeployNews::Began { count, .. }, .. } => {
+        Notice::Deploy { generation, news } => check_deploy_notice(world, *generation, news),
+        Notice::Killing { .. } => {
+            world.properties.stop_began = true;
+            world.properties.kill_asked = true;
+        }
+        Notice::Stopping { .. }
+        | Notice::ListenerShut { outcome: Mended::Lost, .. }
+        | Notice::WorkerFailed { next: Next::Exit(_), .. } => world.properties.stop_began = true,
+        Notice::Stopped { killed } => {
+            assert_eq!(*killed, world.properties.killed_in_stop, "another number was killed");
+        }
+        Notice::Worker { news: WorkerNews::Impossible, .. } => panic!("the world broke its promise"),
+        Notice::Scale(_) | Notice::Worker { .. } | Notice::WorkerFailed { .. } => {}
+        Notice::BootFailed { .. } => world.properties.boot_failed = true,
+        Notice::Refused { .. } | Notice::ListenerShut { .. } | Notice::ListenerShutBy { .. } => {}
+        Notice::Listening { .. } | Notice::BacklogClamped { .. } | Notice::PassesNothingOn { .. } => {}
+    }
+}
+
+fn check_deploy_notice(world: &mut World, generation: u32, news: &DeployNews) {
+    match news {
+        DeployNews::Began { count, asker } => {
+            let committed = committed(world);
+            if matches!(asker, Asker::Signal(_)) {
+                let spec = world.supervisor.spec(generation).cloned();
+                assert_eq!((*count, spec), (committed.1, committed.2.clone()), "HUP deploys something else");
+            }
             world.properties.deploying = *count;
-            world.properties.before_deploy = Some(committed(world));
+            world.properties.baking_since = None;
+            world.properties.before_deploy = Some(committed);
         }
-        Notice::Deploy {
-            news: DeployNews::Failed { .. } | DeployNews::Cut { .. } | DeployNews::Aborted { .. },
-            ..
-        } => {
-            if let Some(before) =
-                world.properties.before_deploy.as_ref().filter(|_| !something_new_began(world))
-            {
+        DeployNews::Failed { .. } | DeployNews::Cut { .. } | DeployNews::Aborted { .. } => {
+            world.properties.boot_failed |= world.supervisor.status(world.now).generation.is_none();
+            let before = world.properties.before_deploy.as_ref();
+            if let Some(before) = before.filter(|_| !something_new_began(world)) {
                 assert_eq!(*before, committed(world), "a deploy that did not come off changed something");
             }
         }
-        Notice::Deploy { generation, news: DeployNews::Flipped { .. } } => {
-            all_were_online(world, *generation);
+        DeployNews::Baking { .. } => {
+            all_were_online(world, generation);
+            world.properties.baking_since = Some(world.now);
+        }
+        DeployNews::Flipped { .. } => {
+            all_were_online(world, generation);
+            let baked = world.properties.baking_since.map_or(Duration::ZERO, |since| world.now - since);
+            assert!(baked >= world.policy.bake, "flipped before it was baked");
             world.properties.promised = world.properties.deploying;
         }
-        Notice::Deploy { news: DeployNews::Baking { .. } | DeployNews::Done { .. }, .. } => {}
-        Notice::Deploy { news: DeployNews::AbortedLate { .. }, .. } | Notice::Scale(_) => {}
-        Notice::Worker { news: WorkerNews::Impossible, .. } => panic!("the world broke its promise"),
-        Notice::Worker { .. } | Notice::BootFailed { .. } | Notice::Refused { .. } => {}
-        Notice::ListenerShut { .. } | Notice::Stopping { .. } | Notice::Killing { .. } => {}
-        Notice::Stopped { .. } | Notice::Listening { .. } => {}
-        Notice::BacklogClamped { .. } | Notice::PassesNothingOn { .. } => {}
+        DeployNews::AbortedLate { .. } => world.properties.aborted_late = Some(generation),
+        DeployNews::Done { .. } => {}
     }
+}
+
+fn committed(world: &World) -> (Option<u32>, u32, Option<Spec>) {
+    let status = world.supervisor.status(world.now);
+    let spec = status.generation.and_then(|generation| world.supervisor.spec(generation).cloned());
+    (status.generation, status.count, spec)
 }
 
 /// Effects are checked when they are carried out; what waited may have begun in the same step.
 fn something_new_began(world: &World) -> bool {
     let mut later = world.supervisor.clone();
-    let began = |effect| matches!(effect, Effect::Notice(Notice::Scale(ScaleNews::Began { .. })));
+    let began = |effect| {
+        matches!(
+            effect,
+            Effect::Notice(
+                Notice::Scale(ScaleNews::Began { .. })
+                    | Notice::Deploy { news: DeployNews::Began { .. }, .. }
+            )
+        )
+    };
     std::iter::from_fn(|| later.poll_effect()).any(began)
 }
 

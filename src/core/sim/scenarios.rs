@@ -1,1 +1,10 @@
-//! Single lives, told in a few lines each.
+//! Single lives in a few lines of virtual time each: what an operator would tell as a story.
+//!
+//! The stage is `stage.rs`. What must hold always and everywhere is in `properties.rs`, and not repeated here.
+
+mod boot;
+mod crashes;
+mod deploys;
+mod scales;
+mod stops;
+mod workers;

@@ -1,7 +1,7 @@
 //! The world that the supervisor acts upon: processes, their deaths, and time that jumps from one happening to the
 //! next.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::core::backoff::Random;
@@ -12,6 +12,13 @@ use crate::wire::worker::{Readiness, Said};
 
 use super::process::{Behaviour, Temper, milliseconds, one_in};
 use super::properties::Properties;
+
+/// What a run follows from, and whether it tells its story.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seed {
+    pub(super) number: u64,
+    pub(super) telling: bool,
+}
 
 /// One run, from its seed.
 pub(super) struct World {
@@ -24,16 +31,16 @@ pub(super) struct World {
     pub(super) random: Random,
     pub(super) properties: Properties,
     pub(super) faults: Faults,
-    pub(super) answers: BTreeMap<ClientId, Vec<Answer>>,
-    pub(super) asked: BTreeSet<ClientId>,
+    pub(super) answers: BTreeMap<ClientId, Answer>,
+    pub(super) asked: BTreeMap<ClientId, Question>,
     next_client: u64,
     pub(super) nonblocking: bool,
     pub(super) ended: Option<u8>,
     /// Whether it was told to stop, or its boot failed.
     pub(super) stopping: bool,
     strangers: u32,
-    /// What happened and what was done, for a failing seed.
-    pub(super) story: Vec<String>,
+    /// What happened and what was done, where a failing seed is run again.
+    story: Option<Vec<String>>,
 }
 
 /// What goes wrong in the operating system.
@@ -41,6 +48,8 @@ pub(super) struct World {
 pub(super) struct Faults {
     pub(super) fork_fails_one_in: Option<u64>,
     pub(super) fork_is_slow: bool,
+    /// Spawning is answered before the next effect is carried out.
+    pub(super) fork_is_instant: bool,
 }
 
 /// One process, as the world has it.
@@ -53,9 +62,21 @@ pub(super) struct Process {
     pub(super) born: Time,
     pub(super) online_at: Option<Time>,
     pub(super) offline_at: Option<Time>,
+    pub(super) hushed_at: Option<Time>,
     pub(super) told_at: Option<Time>,
+    /// How long it must be given from then on, at least.
+    pub(super) limit: Duration,
     pub(super) killed_at: Option<Time>,
+    pub(super) died_at: Option<Time>,
     pub(super) online_under_nonblocking: bool,
+}
+
+/// What a client asked, and when; the target count was `count`.
+#[derive(Clone, Debug)]
+pub(super) struct Question {
+    pub(super) request: Request,
+    pub(super) at: Time,
+    pub(super) count: u32,
 }
 
 /// How much of a process is there.
@@ -75,13 +96,15 @@ enum Happening {
     SaysOnline(WorkerId),
     SaysOffline(WorkerId),
     SaysNonsense(WorkerId),
+    Hushes(WorkerId),
     Dies(WorkerId, Ending),
     Empties(WorkerId),
     StrangerDies,
 }
 
 impl World {
-    pub(super) fn new(seed: u64, policy: Policy, count: u32, temper: Temper, faults: Faults) -> World {
+    pub(super) fn new(seed: Seed, policy: Policy, count: u32, temper: Temper, faults: Faults) -> World {
+        let Seed { number: seed, telling } = seed;
         let start = Time(Duration::from_secs(1000));
         let listeners = vec!["127.0.0.1:8000".to_string()];
         let supervisor = Supervisor::new(policy.clone(), listeners, spec_of(temper), count, seed, start);
@@ -96,13 +119,13 @@ impl World {
             properties: Properties::default(),
             faults,
             answers: BTreeMap::new(),
-            asked: BTreeSet::new(),
+            asked: BTreeMap::new(),
             next_client: 1,
             nonblocking: false,
             ended: None,
             stopping: false,
             strangers: 0,
-            story: Vec::new(),
+            story: telling.then(Vec::new),
         };
         world.perform();
         world
@@ -113,7 +136,9 @@ impl World {
         let client = ClientId(self.next_client);
         self.next_client += 1;
         if self.ended.is_none() {
-            self.asked.insert(client);
+            let count = self.supervisor.status(self.now).count;
+            let question = Question { request: request.clone(), at: self.now, count };
+            self.asked.insert(client, question);
         }
         self.event(Event::Requested { asker: Asker::Client(client), request });
         client
@@ -127,7 +152,7 @@ impl World {
         if self.ended.is_some() {
             return;
         }
-        self.story.push(format!("{:?} {event:?}", self.now.0));
+        self.tell_story(&event);
         self.supervisor.handle_event(self.now, event);
         self.perform();
     }
@@ -181,7 +206,7 @@ impl World {
 
     fn perform(&mut self) {
         while let Some(effect) = self.supervisor.poll_effect() {
-            self.story.push(format!("{:?}     {effect:?}", self.now.0));
+            self.tell_story(&effect);
             assert!(self.ended.is_none(), "{effect:?} after the end");
             Properties::check_effect(self, &effect);
             self.carry_out(effect);
@@ -206,7 +231,9 @@ impl World {
                 self.nonblocking = !nonblocking.is_empty() || (self.nonblocking && !clear_others);
             }
             Effect::Sweep { kill } => self.sweep(kill),
-            Effect::Reply { client, answer } => self.answers.entry(client).or_default().push(answer),
+            Effect::Reply { client, answer } => {
+                self.answers.insert(client, answer);
+            }
             Effect::End { code } => self.ended = Some(code),
             Effect::CloseListeners => self.stopping = true,
             Effect::Notice(_) => {}
@@ -222,20 +249,31 @@ impl World {
             born: self.now,
             online_at: None,
             offline_at: None,
+            hushed_at: None,
             told_at: None,
+            limit: Duration::ZERO,
             killed_at: None,
+            died_at: None,
             online_under_nonblocking: false,
         };
         self.processes.insert(worker, process);
+        let works = self.faults.fork_fails_one_in.is_none_or(|n| !one_in(&mut self.random, n));
+        if self.faults.fork_is_instant {
+            let event = self.fork(worker, works);
+            self.tell_story(&event);
+            self.supervisor.handle_event(self.now, event);
+            return;
+        }
         let slow = self.faults.fork_is_slow && one_in(&mut self.random, 3);
         let after = if slow { milliseconds(&mut self.random, 0, 4000) } else { Duration::ZERO };
-        let works = self.faults.fork_fails_one_in.is_none_or(|n| !one_in(&mut self.random, n));
         self.later(after, Happening::Forked(worker, works));
     }
 
     fn tell(&mut self, worker: WorkerId) {
+        let limit = Properties::limit_of(self, worker);
         let process = self.processes.get_mut(&worker).expect("checked");
         process.told_at.get_or_insert(self.now);
+        process.limit = limit;
         let Some(drains_for) = process.behaviour.as_ref().and_then(|behaviour| behaviour.drains_for) else {
             return;
         };
@@ -255,7 +293,7 @@ impl World {
         if process.behaviour.as_ref().is_some_and(|behaviour| behaviour.survives_kill) {
             return;
         }
-        let after = milliseconds(&mut self.random, 0, 20);
+        let after = milliseconds(&mut self.random, 0, 10).saturating_sub(Duration::from_millis(5));
         self.later(after, Happening::Dies(worker, Ending::Signaled(9)));
         self.later(after, Happening::Empties(worker));
     }
@@ -267,7 +305,7 @@ impl World {
         if self.strangers == 0 {
             let all_gone = self.processes.values().all(|process| process.life == Life::Empty);
             if all_gone {
-                self.story.push("childless".to_string());
+                self.tell_story(&Event::Childless);
                 self.supervisor.handle_event(self.now, Event::Childless);
             }
         } else if kill || one_in(&mut self.random, 2) {
@@ -278,12 +316,9 @@ impl World {
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Forked(worker, true) => self.forked(worker),
-            Happening::Forked(worker, false) => {
-                if let Some(process) = self.processes.get_mut(&worker) {
-                    process.life = Life::Empty;
-                }
-                self.event(Event::SpawnFailed { worker, why: "cannot fork".to_string() });
+            Happening::Forked(worker, works) => {
+                let event = self.fork(worker, works);
+                self.event(event);
             }
             Happening::Executes(worker) => {
                 if self.is(worker, Life::Alive) {
@@ -293,6 +328,7 @@ impl World {
             Happening::SaysOnline(worker) => self.says_online(worker),
             Happening::SaysOffline(worker) => self.says_offline(worker),
             Happening::SaysNonsense(worker) => self.event(Event::Said { worker, said: Said::Unknown }),
+            Happening::Hushes(worker) => self.hushes(worker),
             Happening::Dies(worker, ending) => self.dies(worker, ending),
             Happening::Empties(worker) => self.empties(worker),
             Happening::StrangerDies => {
@@ -309,19 +345,23 @@ impl World {
         self.processes.get(&worker).is_some_and(|process| process.life == life)
     }
 
-    fn forked(&mut self, worker: WorkerId) {
-        let Some(process) = self.processes.get_mut(&worker) else { return };
-        process.life = Life::Alive;
+    /// Makes the process, as the event loop would: not for a generation that is wanted no longer.
+    fn fork(&mut self, worker: WorkerId, works: bool) -> Event {
+        let process = self.processes.get_mut(&worker).expect("it is being spawned");
         let generation = process.generation;
-        let temper = match self.supervisor.spec(generation) {
-            Some(spec) => Temper::from_word(spec.argv[0].to_str().expect("a word")),
-            None => Temper::Flaky,
+        let spec = self.supervisor.spec(generation).filter(|_| works);
+        let Some(spec) = spec else {
+            process.life = Life::Empty;
+            return Event::SpawnFailed { worker, why: "cannot fork".to_string() };
         };
+        self.properties.runs_its_spec(generation, spec);
+        process.life = Life::Alive;
+        let temper = Temper::from_word(spec.argv[0].to_str().expect("a word"));
         let behaviour = Behaviour::of(temper, generation % 2 == 0, &mut self.random);
         self.schedule(worker, &behaviour);
         self.processes.get_mut(&worker).expect("just seen").behaviour = Some(behaviour);
         let pid = u32::try_from(worker.0).expect("small") + 100;
-        self.event(Event::Spawned { worker, pid });
+        Event::Spawned { worker, pid }
     }
 
     fn schedule(&mut self, worker: WorkerId, behaviour: &Behaviour) {
@@ -338,6 +378,9 @@ impl World {
                 self.later(after + after, Happening::SaysOnline(worker));
             }
         }
+        if let Some(after) = behaviour.hushes_after {
+            self.later(after, Happening::Hushes(worker));
+        }
         if let Some(after) = behaviour.offline_after {
             self.later(after, Happening::SaysOffline(worker));
         }
@@ -353,16 +396,34 @@ impl World {
             // Its message was read late: nobody may be confused by it.
             return self.event(Event::Said { worker, said: Said::Online(Readiness::Plain) });
         };
-        self.nonblocking |= process.behaviour.as_ref().is_some_and(|behaviour| behaviour.sets_nonblocking);
-        if process.online_at.is_none() {
+        if process.hushed_at.is_some() {
+            return;
+        }
+        let behaviour = process.behaviour.as_ref().expect("it is alive");
+        self.nonblocking |= behaviour.sets_nonblocking;
+        // A second word says something else: it does not count.
+        let mut readiness = behaviour.readiness;
+        if process.online_at.is_none() && process.told_at.is_none() {
             process.online_at = Some(self.now);
             process.online_under_nonblocking = self.nonblocking;
+        } else {
+            readiness = Readiness::Plain;
         }
-        self.event(Event::Said { worker, said: Said::Online(Readiness::Plain) });
+        self.event(Event::Said { worker, said: Said::Online(readiness) });
+    }
+
+    fn hushes(&mut self, worker: WorkerId) {
+        if let Some(process) = self.processes.get_mut(&worker).filter(|process| process.life == Life::Alive) {
+            process.hushed_at.get_or_insert(self.now);
+        }
+        self.event(Event::Hushed { worker });
     }
 
     fn says_offline(&mut self, worker: WorkerId) {
         if let Some(process) = self.processes.get_mut(&worker).filter(|process| process.life == Life::Alive) {
+            if process.hushed_at.is_some() {
+                return;
+            }
             process.offline_at.get_or_insert(self.now);
             if let Some(after) = process.behaviour.as_ref().and_then(|behaviour| behaviour.leaves_after) {
                 self.later(after, Happening::Dies(worker, Ending::Exited(0)));
@@ -379,6 +440,7 @@ impl World {
         let killed = process.killed_at.is_some();
         let remnant = process.behaviour.as_ref().and_then(|behaviour| behaviour.remnant);
         process.life = Life::Remnant;
+        process.died_at = Some(self.now);
         self.event(Event::Died { worker, ending });
         match remnant {
             _ if killed => self.empties(worker),
@@ -396,6 +458,12 @@ impl World {
         }
     }
 
+    fn tell_story(&mut self, line: &impl std::fmt::Debug) {
+        if let Some(story) = &mut self.story {
+            story.push(format!("{:?} {line:?}", self.now.0));
+        }
+    }
+
     /// Something that workers do to the listener.
     pub(super) fn shut_listener(&mut self, outcome: Mended) {
         self.event(Event::ListenerShut { listener: 0, outcome });
@@ -405,8 +473,8 @@ impl World {
 /// A failing seed prints the end of its story.
 impl Drop for World {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            for line in self.story.iter().rev().take(60).rev() {
+        if let Some(story) = self.story.as_ref().filter(|_| std::thread::panicking()) {
+            for line in story.iter().rev().take(80).rev() {
                 eprintln!("{line}");
             }
         }

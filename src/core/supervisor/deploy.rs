@@ -10,14 +10,14 @@
 use std::collections::BTreeSet;
 
 use crate::core::generation::Generation;
-use crate::core::notice::{DeployNews, Fault, Notice, Refusal, Who};
-use crate::core::worker::Input;
+use crate::core::notice::{DeployNews, Failure, Fault, Notice, Refusal};
+use crate::core::worker::{Heard, Input};
 use crate::core::{Answer, Asker, Effect, OnCrash, Spec, Time, WorkerId};
 
-use super::{Activity, Supervisor};
+use super::{Activity, Stop, Supervisor};
 
 /// srvwrap's exit code where the first boot fails.
-const BOOT_FAILED: u8 = 1;
+pub(super) const BOOT_FAILED: u8 = 1;
 /// The same where it was aborted.
 const BOOT_ABORTED: u8 = 5;
 
@@ -39,19 +39,19 @@ impl Supervisor {
     }
 
     /// A worker of the new generation died, was late or gave up. The first one fails the deploy, boot too.
-    pub(super) fn fail_deploy(&mut self, now: Time, id: WorkerId, who: Who, fault: Fault) {
+    pub(super) fn fail_deploy(&mut self, now: Time, id: WorkerId, failure: Failure) {
         let generation = self.activity.next_generation().map_or(0, |next| next.number);
         match &self.serving {
             Some(serving) => {
                 let keeps = serving.number;
-                let news = DeployNews::Failed { who, fault, keeps };
-                self.end_deploy(now, Notice::Deploy { generation, news }, BOOT_FAILED);
+                let news = DeployNews::Failed { failure, keeps };
+                self.fail_with(now, Notice::Deploy { generation, news }, BOOT_FAILED);
             }
             None => {
-                let code = self.boot_code(&fault);
-                let spoke = self.workers.get(&id).is_some_and(|worker| worker.spoke);
+                let code = self.boot_code(&failure.fault);
+                let heard = self.workers.get(&id).map_or(Heard::Nothing, |worker| worker.heard);
                 let listeners = self.listeners.clone();
-                self.end_deploy(now, Notice::BootFailed { who, fault, spoke, listeners }, code);
+                self.fail_with(now, Notice::BootFailed { failure, heard, listeners }, code);
             }
         }
     }
@@ -61,20 +61,30 @@ impl Supervisor {
         fault.exec_code().or(by_worker).unwrap_or(BOOT_FAILED)
     }
 
+    pub(super) fn fail_with(&mut self, now: Time, failure: Notice, code: u8) {
+        self.end_deploy(now, failure.clone(), Answer::Failed(failure), Vec::new(), code);
+    }
+
     /// Whatever ends a deploy before its flip: its workers get the short stop ladder, and nothing else changes.
-    pub(super) fn end_deploy(&mut self, now: Time, failure: Notice, code: u8) {
-        let (next, asker) = match std::mem::replace(&mut self.activity, Activity::Serving) {
-            Activity::Deploying { next, asker, .. } | Activity::Baking { next, asker, .. } => (next, asker),
-            other => {
-                self.activity = other;
-                return;
-            }
-        };
-        self.notice(failure.clone());
+    fn end_deploy(&mut self, now: Time, why: Notice, answer: Answer, aborters: Vec<Asker>, code: u8) {
+        let Some((next, asker)) = self.take_next() else { return };
+        self.notice(why);
         let leaving = self.awaited_of(next.number);
-        let aborters = Vec::new();
-        self.activity = Activity::Failing { leaving: leaving.clone(), asker, aborters, failure, code };
+        self.activity = Activity::Failing { leaving: leaving.clone(), asker, aborters, answer, code };
         self.step_all(now, leaving, Input::Retire { limit: self.policy.short_limit() });
+    }
+
+    /// The generation that is not to be, and who asked for it.
+    fn take_next(&mut self) -> Option<(Generation, Asker)> {
+        self.activity.next_generation()?;
+        match std::mem::replace(&mut self.activity, Activity::Serving) {
+            Activity::Deploying { next, asker, .. } | Activity::Baking { next, asker, .. } => {
+                Some((next, asker))
+            }
+            Activity::Serving | Activity::Growing { .. } | Activity::Draining { .. } => None,
+            Activity::Failing { .. } | Activity::Stopping { .. } | Activity::Ended => None,
+            Activity::Sweeping { .. } | Activity::SweepingHard { .. } => None,
+        }
     }
 
     /// The spec is committed, and the old generation retires.
@@ -108,25 +118,25 @@ impl Supervisor {
         now: Time,
         asker: Asker,
         aborters: Vec<Asker>,
-        failure: Notice,
+        answer: Answer,
         code: u8,
     ) {
-        let answer = if aborters.is_empty() { Answer::Failed(failure) } else { Answer::Aborted };
         self.answer(asker, answer);
         self.answer_all(aborters, &Answer::Done);
         if asker == Asker::Boot {
-            self.begin_sweep(now, Vec::new(), code, now, 0);
+            self.begin_sweep(now, Stop { code, ..Stop::default() }, now);
         }
     }
 
-    /// Before the flip an abort ends the new workers; after it, it kills the old ones at once.
+    /// Before the flip an abort ends the new workers; after it, it kills the old ones at once. A deploy that had failed
+    /// before stays a failed one.
     pub(super) fn abort(&mut self, now: Time, by: Asker) {
         match &mut self.activity {
             Activity::Deploying { next, .. } | Activity::Baking { next, .. } => {
                 let (generation, keeps) = (next.number, self.serving.as_ref().map(|serving| serving.number));
                 let news = DeployNews::Aborted { keeps };
-                self.end_deploy(now, Notice::Deploy { generation, news }, BOOT_ABORTED);
-                self.abort(now, by);
+                let why = Notice::Deploy { generation, news };
+                self.end_deploy(now, why, Answer::Aborted, vec![by], BOOT_ABORTED);
             }
             Activity::Draining { leaving, aborters, .. } => {
                 aborters.push(by);
@@ -137,7 +147,7 @@ impl Supervisor {
             }
             Activity::Failing { aborters, .. } => aborters.push(by),
             Activity::Serving | Activity::Growing { .. } | Activity::Ended => {
-                self.refuse(by, Refusal::NothingToAbort)
+                self.refuse(by, Refusal::NothingToAbort);
             }
             Activity::Stopping { .. } | Activity::Sweeping { .. } | Activity::SweepingHard { .. } => {
                 self.refuse(by, Refusal::NothingToAbort);

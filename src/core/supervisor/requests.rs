@@ -3,14 +3,19 @@
 //! A signal that comes at a bad moment is remembered, since its sender cannot see a refusal; a client is refused and
 //! told why. Each question of a client gets exactly one answer.
 
-use crate::core::notice::{Fault, Notice, Refusal, ScaleNews, Who};
-use crate::core::worker::Input;
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::core::generation::Generation;
+use crate::core::notice::{Failure, Notice, Refusal, ScaleNews};
+use crate::core::worker::{Input, Worker};
 use crate::core::{Answer, Asker, Effect, Request, Scale, Spec, Time, WorkerId};
 
 use super::{Activity, Farewell, Supervisor};
 
 /// More would be a mistake in typing.
-const MOST_WORKERS: u32 = 65_535;
+const WORKERS: RangeInclusive<u32> = 1..=65_535;
 
 impl Supervisor {
     pub(super) fn requested(&mut self, now: Time, asker: Asker, request: Request) {
@@ -25,48 +30,66 @@ impl Supervisor {
     }
 
     fn deploy(&mut self, now: Time, asker: Asker, spec: Option<Spec>, count: Option<u32>) {
-        match (&self.activity, &self.serving) {
-            (Activity::Serving, Some(serving)) => {
-                let spec = spec.unwrap_or_else(|| serving.spec.clone());
-                let count = count.unwrap_or_else(|| serving.count());
-                self.begin_deploy(now, asker, spec, count);
-            }
-            (activity, _) if activity.is_ending() => self.refuse(asker, Refusal::Stopping),
-            (_, _) => match asker {
-                Asker::Client(_) => self.refuse(asker, Refusal::Busy),
-                Asker::Boot | Asker::Signal(_) => {
-                    if self.waiting.deploy.replace(asker).is_none() {
-                        self.refuse(asker, Refusal::Remembered);
-                    }
+        let Some(serving) = self.undisturbed() else { return self.postpone_deploy(asker) };
+        let spec = spec.unwrap_or_else(|| serving.spec.clone());
+        let count = count.unwrap_or_else(|| serving.count());
+        if WORKERS.contains(&count) {
+            self.begin_deploy(now, asker, spec, count);
+        } else {
+            self.refuse_count(asker);
+        }
+    }
+
+    /// The committed generation, while nothing goes on beside keeping its slots filled.
+    fn undisturbed(&self) -> Option<&Generation> {
+        self.serving.as_ref().filter(|_| self.activity == Activity::Serving)
+    }
+
+    fn postpone_deploy(&mut self, asker: Asker) {
+        if self.activity.is_ending() {
+            return self.refuse(asker, Refusal::Stopping);
+        }
+        match asker {
+            Asker::Client(_) => self.refuse(asker, Refusal::Busy),
+            Asker::Boot | Asker::Signal(_) => {
+                if self.waiting.deploy.replace(asker).is_none() {
+                    self.refuse(asker, Refusal::Remembered);
                 }
-            },
+            }
         }
     }
 
     /// The target count changes; generation and spec do not.
     fn scale(&mut self, now: Time, asker: Asker, scale: Scale) {
-        match (&self.activity, &self.serving) {
-            (Activity::Serving, Some(serving)) => {
-                let count = serving.count();
-                let target = match scale {
-                    Scale::To(target) => target,
-                    Scale::By(more) => count.saturating_add_signed(more),
-                };
-                if target == 0 || target > MOST_WORKERS {
-                    self.refuse(asker, Refusal::Count { least: 1, most: MOST_WORKERS });
-                } else if target > count {
-                    self.grow(now, asker, count, target);
-                } else {
-                    self.shrink(now, asker, count, target);
-                }
-            }
-            (activity, _) if activity.is_ending() => self.refuse(asker, Refusal::Stopping),
-            (_, _) => match (asker, scale) {
-                (Asker::Signal(_) | Asker::Boot, Scale::By(more)) => {
-                    self.waiting.scale = self.waiting.scale.saturating_add(more);
-                }
-                (Asker::Client(_) | Asker::Signal(_) | Asker::Boot, _) => self.refuse(asker, Refusal::Busy),
+        let Some(serving) = self.undisturbed() else { return self.postpone_scale(asker, scale) };
+        let count = serving.count();
+        let target = match scale {
+            Scale::To(target) => target,
+            Scale::By(more) => count.saturating_add_signed(more),
+        };
+        self.resize(now, asker, count, target);
+    }
+
+    fn postpone_scale(&mut self, asker: Asker, scale: Scale) {
+        if self.activity.is_ending() {
+            return self.refuse(asker, Refusal::Stopping);
+        }
+        match asker {
+            Asker::Client(_) => self.refuse(asker, Refusal::Busy),
+            Asker::Boot | Asker::Signal(_) => match scale {
+                Scale::To(_) => self.refuse(asker, Refusal::Busy),
+                Scale::By(more) => self.waiting.scale = self.waiting.scale.saturating_add(more),
             },
+        }
+    }
+
+    fn resize(&mut self, now: Time, asker: Asker, from: u32, to: u32) {
+        if !WORKERS.contains(&to) {
+            self.refuse_count(asker);
+        } else if to > from {
+            self.grow(now, asker, from, to);
+        } else {
+            self.shrink(now, asker, from, to);
         }
     }
 
@@ -84,29 +107,45 @@ impl Supervisor {
         self.answer(asker, Answer::Done);
     }
 
-    /// A worker of a new slot died or was late: the count is as it was.
-    pub(super) fn fail_growth(&mut self, now: Time, who: Who, fault: Fault) {
+    /// A worker of a new slot died, was late or gave up: the count is as it was.
+    pub(super) fn fail_growth(&mut self, now: Time, id: WorkerId, failure: Failure) {
         let Some(serving) = &mut self.serving else { return };
         let Activity::Growing { from, asker, .. } = self.activity else { return };
         let unseated = serving.resize(from, now);
-        let (number, aborters) = (serving.number, Vec::new());
-        let failure = Notice::Scale(ScaleNews::Failed { who, fault, count: from });
-        self.notice(failure.clone());
-        let of_new_slots = |id: &WorkerId| self.workers.get(id).is_some_and(|worker| worker.slot >= from);
-        let leaving = self.awaited_of(number).into_iter().filter(of_new_slots).collect();
-        self.activity = Activity::Failing { leaving, asker, aborters, failure, code: 1 };
-        self.step_all(now, unseated, Input::Retire { limit: self.policy.short_limit() });
+        let notice = Notice::Scale(ScaleNews::Failed { failure, count: from });
+        self.notice(notice.clone());
+        self.activity = Activity::Serving;
+        let superfluous = unseated.into_iter().chain([id]);
+        self.part(now, asker, superfluous, self.policy.short_limit(), Answer::Failed(notice));
     }
 
-    /// The highest slots go.
+    /// The highest slots go, with all that is left of those who had them.
     fn shrink(&mut self, now: Time, asker: Asker, from: u32, to: u32) {
         let Some(serving) = &mut self.serving else { return };
-        let unseated = serving.resize(to, now);
+        serving.resize(to, now);
+        let number = serving.number;
+        let of_serving = self.awaited_of(number);
         if from != to {
             self.notice(Notice::Scale(ScaleNews::Began { from, to }));
         }
-        self.farewells.push(Farewell { asker, leaving: unseated.iter().copied().collect() });
-        self.step_all(now, unseated, Input::Retire { limit: self.policy.stop_timeout });
+        let slot = |id: &WorkerId| self.workers.get(id).map_or(0, |worker| worker.slot);
+        let superfluous: Vec<WorkerId> = of_serving.into_iter().filter(|id| slot(id) >= to).collect();
+        self.part(now, asker, superfluous, self.policy.stop_timeout, Answer::Done);
+    }
+
+    /// Retires workers, and gives the answer when they are gone.
+    fn part(
+        &mut self,
+        now: Time,
+        asker: Asker,
+        workers: impl IntoIterator<Item = WorkerId>,
+        limit: Duration,
+        answer: Answer,
+    ) {
+        let awaited = |id: &WorkerId| self.workers.get(id).is_some_and(Worker::is_awaited);
+        let leaving: BTreeSet<WorkerId> = workers.into_iter().filter(awaited).collect();
+        self.farewells.push(Farewell { asker, leaving: leaving.clone(), answer });
+        self.step_all(now, leaving, Input::Retire { limit });
     }
 
     /// Runs one thing that signals asked for at a bad moment. A deploy goes before a new count.
@@ -115,7 +154,14 @@ impl Supervisor {
             self.deploy(now, asker, None, None);
         } else {
             let more = std::mem::take(&mut self.waiting.scale);
-            self.scale(now, Asker::Signal("TTIN/TTOU"), Scale::By(more));
+            let count = self.serving.as_ref().map_or(0, Generation::count);
+            // As far as it goes: so much of the sum is what each signal alone would have led to.
+            let target = count.saturating_add_signed(more).clamp(*WORKERS.start(), *WORKERS.end());
+            if target == count {
+                self.refuse_count(Asker::Signal("TTIN/TTOU"));
+            } else {
+                self.scale(now, Asker::Signal("TTIN/TTOU"), Scale::To(target));
+            }
         }
     }
 
@@ -130,6 +176,10 @@ impl Supervisor {
         for asker in askers {
             self.answer(asker, answer.clone());
         }
+    }
+
+    fn refuse_count(&mut self, asker: Asker) {
+        self.refuse(asker, Refusal::Count { least: *WORKERS.start(), most: *WORKERS.end() });
     }
 
     pub(super) fn refuse(&mut self, asker: Asker, why: Refusal) {

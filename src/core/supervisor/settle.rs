@@ -5,7 +5,7 @@
 use crate::core::generation::Generation;
 use crate::core::notice::{DeployNews, Notice};
 use crate::core::worker::Worker;
-use crate::core::{Answer, Effect, Time, WorkerId};
+use crate::core::{Effect, Time, WorkerId};
 
 use super::{Activity, Farewell, Supervisor};
 
@@ -57,19 +57,13 @@ impl Supervisor {
             Activity::Draining { leaving: _, asker, aborters, since } => {
                 self.finish_draining(now, asker, aborters, since);
             }
-            Activity::Failing { leaving: _, asker, aborters, failure, code } => {
-                self.finish_failing(now, asker, aborters, failure, code);
+            Activity::Failing { leaving: _, asker, aborters, answer, code } => {
+                self.finish_failing(now, asker, aborters, answer, code);
             }
             Activity::Growing { from: _, asker, since } => self.finish_growth(now, asker, since),
-            Activity::Stopping { askers, code, kill_at, killed, interrupted_at: _ } => {
-                self.begin_sweep(now, askers, code, kill_at, killed);
-            }
-            Activity::Sweeping { askers, code, kill_at: _, killed } => {
-                self.sweep_hard(now, askers, code, killed);
-            }
-            Activity::SweepingHard { askers, code, give_up_at: _, killed } => {
-                self.end(askers, code, killed);
-            }
+            Activity::Stopping { stop, kill_at } => self.begin_sweep(now, stop, kill_at),
+            Activity::Sweeping { stop, kill_at: _ } => self.sweep_hard(now, stop),
+            Activity::SweepingHard { stop, give_up_at: _ } => self.end(stop),
             Activity::Ended => self.activity = Activity::Ended,
         }
         true
@@ -98,7 +92,9 @@ impl Supervisor {
         let (gone, left): (Vec<Farewell>, _) =
             std::mem::take(&mut self.farewells).into_iter().partition(|farewell| farewell.leaving.is_empty());
         self.farewells = left;
-        self.answer_all(gone.into_iter().map(|farewell| farewell.asker).collect(), &Answer::Done);
+        for farewell in gone {
+            self.answer(farewell.asker, farewell.answer);
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::core::notice::Notice;
 use crate::core::worker::Input;
 use crate::core::{Answer, Asker, Effect, Time, WorkerId};
 
-use super::{Activity, Supervisor, Waiting};
+use super::{Activity, Stop, Supervisor, Waiting};
 
 /// Strangers get so long from TERM to KILL, where the workers have left less of the stop limit.
 const STRANGERS: Duration = Duration::from_millis(500);
@@ -23,30 +23,22 @@ const SECOND_INTERRUPT: Duration = Duration::from_secs(1);
 
 impl Supervisor {
     pub(super) fn stop(&mut self, now: Time, asker: Asker) {
-        if let Some(askers) = self.activity.stop_askers() {
-            askers.push(asker);
-        } else if self.activity == Activity::Ended {
-            self.answer(asker, Answer::Done);
-        } else {
-            self.begin_stop(now, Some(asker), self.policy.stop_timeout, 0);
+        match self.activity.stop_mut() {
+            Some(stop) => stop.askers.push(asker),
+            None => self.begin_stop(now, Some(asker), self.policy.stop_timeout, 0),
         }
     }
 
     /// The first one stops, as [`Self::stop`]; the second one kills.
     pub(super) fn interrupt(&mut self, now: Time, asker: Asker) {
-        let first = match &self.activity {
-            Activity::Stopping { interrupted_at, .. } => *interrupted_at,
-            Activity::Serving | Activity::Deploying { .. } | Activity::Baking { .. } => None,
-            Activity::Draining { .. } | Activity::Failing { .. } | Activity::Growing { .. } => None,
-            Activity::Sweeping { .. } | Activity::SweepingHard { .. } | Activity::Ended => None,
-        };
+        let first = self.activity.stop_mut().and_then(|stop| stop.interrupted_at);
         if first.is_some_and(|first| now - first >= SECOND_INTERRUPT) {
             self.kill_all(now, asker);
             return;
         }
         self.stop(now, asker);
-        if let Activity::Stopping { interrupted_at, .. } = &mut self.activity {
-            interrupted_at.get_or_insert(now);
+        if let Some(stop) = self.activity.stop_mut() {
+            stop.interrupted_at.get_or_insert(now);
         }
     }
 
@@ -57,9 +49,8 @@ impl Supervisor {
             return;
         }
         self.stop(now, asker);
-        let all: Vec<WorkerId> = self.workers.keys().copied().collect();
-        self.notice(Notice::Killing { asker, workers: all.len() });
-        self.kill(now, all);
+        self.notice(Notice::Killing { asker, workers: self.alive() });
+        self.kill_workers(now);
         if let Activity::Stopping { kill_at, .. } | Activity::Sweeping { kill_at, .. } = &mut self.activity {
             *kill_at = now;
         }
@@ -71,34 +62,37 @@ impl Supervisor {
         if let Some(serving) = &mut self.serving {
             serving.slots.clear();
         }
-        let all: Vec<WorkerId> = self.workers.keys().copied().collect();
-        let workers = all.len();
         if let Some(asker) = asker {
+            let workers = self.alive();
             let killing = Notice::Killing { asker, workers };
             self.notice(if limit.is_zero() { killing } else { Notice::Stopping { asker, workers } });
         }
-        let (askers, kill_at) = (asker.into_iter().collect(), now + limit);
-        self.activity = Activity::Stopping { askers, code, kill_at, interrupted_at: None, killed: 0 };
+        let stop = Stop { askers: asker.into_iter().collect(), code, ..Stop::default() };
+        self.activity = Activity::Stopping { stop, kill_at: now + limit };
         if limit.is_zero() {
-            self.kill(now, all);
+            self.kill_workers(now);
         } else {
+            let all: Vec<WorkerId> = self.workers.keys().copied().collect();
             self.step_all(now, all, Input::Retire { limit });
         }
         self.effects.push_back(Effect::CloseListeners);
     }
 
-    fn kill(&mut self, now: Time, workers: Vec<WorkerId>) {
-        for _ in &workers {
-            self.activity.count_killed();
-        }
-        self.step_all(now, workers, Input::Kill);
+    fn alive(&self) -> usize {
+        self.workers.values().filter(|worker| worker.is_alive()).count()
+    }
+
+    fn kill_workers(&mut self, now: Time) {
+        let all: Vec<WorkerId> = self.workers.keys().copied().collect();
+        self.step_all(now, all, Input::Kill);
     }
 
     /// Answers what will not be finished. A boot that has failed keeps its exit code.
     fn cut_short(&mut self, code: u8) -> u8 {
         self.waiting = Waiting::default();
         for farewell in std::mem::take(&mut self.farewells) {
-            self.answer(farewell.asker, Answer::Aborted);
+            let done = farewell.answer == Answer::Done;
+            self.answer(farewell.asker, if done { Answer::Aborted } else { farewell.answer });
         }
         match std::mem::replace(&mut self.activity, Activity::Serving) {
             Activity::Deploying { asker, .. } | Activity::Baking { asker, .. } => {
@@ -109,8 +103,8 @@ impl Supervisor {
                 self.answer(asker, Answer::Aborted);
                 self.answer_all(aborters, &Answer::Done);
             }
-            Activity::Failing { asker, aborters, code: failed, .. } => {
-                self.answer(asker, Answer::Aborted);
+            Activity::Failing { asker, aborters, answer, code: failed, .. } => {
+                self.answer(asker, answer);
                 self.answer_all(aborters, &Answer::Done);
                 return if asker == Asker::Boot { failed } else { code };
             }
@@ -121,21 +115,14 @@ impl Supervisor {
     }
 
     /// No worker is left. What they have started and left behind ends now too.
-    pub(super) fn begin_sweep(
-        &mut self,
-        now: Time,
-        askers: Vec<Asker>,
-        code: u8,
-        kill_at: Time,
-        killed: u32,
-    ) {
+    pub(super) fn begin_sweep(&mut self, now: Time, stop: Stop, kill_at: Time) {
         let kill_at = kill_at.max(now + STRANGERS);
-        self.activity = Activity::Sweeping { askers, code, kill_at, killed };
+        self.activity = Activity::Sweeping { stop, kill_at };
         self.effects.push_back(Effect::Sweep { kill: false });
     }
 
-    pub(super) fn sweep_hard(&mut self, now: Time, askers: Vec<Asker>, code: u8, killed: u32) {
-        self.activity = Activity::SweepingHard { askers, code, give_up_at: now + LAST_WAIT, killed };
+    pub(super) fn sweep_hard(&mut self, now: Time, stop: Stop) {
+        self.activity = Activity::SweepingHard { stop, give_up_at: now + LAST_WAIT };
         self.effects.push_back(Effect::Sweep { kill: true });
     }
 
@@ -151,14 +138,17 @@ impl Supervisor {
     }
 
     pub(super) fn childless(&mut self) {
-        match std::mem::replace(&mut self.activity, Activity::Serving) {
-            Activity::Sweeping { askers, code, killed, .. } => self.end(askers, code, killed),
-            Activity::SweepingHard { askers, code, killed, .. } => self.end(askers, code, killed),
-            other => self.activity = other,
-        }
+        let stop = match &mut self.activity {
+            Activity::Sweeping { stop, .. } | Activity::SweepingHard { stop, .. } => std::mem::take(stop),
+            Activity::Serving | Activity::Deploying { .. } | Activity::Baking { .. } => return,
+            Activity::Draining { .. } | Activity::Failing { .. } | Activity::Growing { .. } => return,
+            Activity::Stopping { .. } | Activity::Ended => return,
+        };
+        self.end(stop);
     }
 
-    pub(super) fn end(&mut self, askers: Vec<Asker>, code: u8, killed: u32) {
+    pub(super) fn end(&mut self, stop: Stop) {
+        let Stop { askers, code, killed, interrupted_at: _ } = stop;
         if code == 0 {
             self.notice(Notice::Stopped { killed });
         }
@@ -169,10 +159,10 @@ impl Supervisor {
 }
 
 impl Activity {
-    fn stop_askers(&mut self) -> Option<&mut Vec<Asker>> {
+    pub(super) fn stop_mut(&mut self) -> Option<&mut Stop> {
         match self {
-            Activity::Stopping { askers, .. } | Activity::Sweeping { askers, .. } => Some(askers),
-            Activity::SweepingHard { askers, .. } => Some(askers),
+            Activity::Stopping { stop, .. } | Activity::Sweeping { stop, .. } => Some(stop),
+            Activity::SweepingHard { stop, .. } => Some(stop),
             Activity::Serving | Activity::Deploying { .. } | Activity::Baking { .. } => None,
             Activity::Draining { .. } | Activity::Failing { .. } | Activity::Growing { .. } => None,
             Activity::Ended => None,
@@ -180,11 +170,8 @@ impl Activity {
     }
 
     pub(super) fn count_killed(&mut self) {
-        match self {
-            Activity::Stopping { killed, .. } => *killed += 1,
-            Activity::Serving | Activity::Deploying { .. } | Activity::Baking { .. } => {}
-            Activity::Draining { .. } | Activity::Failing { .. } | Activity::Growing { .. } => {}
-            Activity::Sweeping { .. } | Activity::SweepingHard { .. } | Activity::Ended => {}
+        if let Some(stop) = self.stop_mut() {
+            stop.killed += 1;
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::core::backoff::Telling;
 use crate::core::generation::{Generation, Slot};
-use crate::core::notice::{Fault, Next, Notice, Who, WorkerNews};
+use crate::core::notice::{Failure, Fault, Next, Notice, Who, WorkerNews};
 use crate::core::worker::{Input, Turn};
 use crate::core::{OnCrash, Time, WorkerId};
 
@@ -52,6 +52,9 @@ impl Supervisor {
     fn serving_turned(&mut self, now: Time, id: WorkerId, who: Who, turn: Turn, fault: Fault) {
         match turn {
             Turn::CameOnline => self.serving_came_online(now, id, who),
+            Turn::SaidOffline { since } if self.grows(who.slot) => {
+                self.fail_growth(now, id, Failure { who, fault, served: Some(now - since) });
+            }
             Turn::SaidOffline { since } => {
                 let retry_at = now.max(since + OFFLINE_EVERY);
                 if let Some(slot) = self.serving_slot(who.slot) {
@@ -59,10 +62,13 @@ impl Supervisor {
                 }
                 self.tell_offline(who, fault);
             }
+            Turn::Hushed => self.tell_hushed(who),
             Turn::GaveUp | Turn::WasLate | Turn::NeverSpawned | Turn::DiedStarting => {
-                self.serving_failed(now, id, who, None, fault);
+                self.serving_failed(now, id, Failure { who, fault, served: None });
             }
-            Turn::Crashed { served } => self.serving_failed(now, id, who, Some(served), fault),
+            Turn::Crashed { served } => {
+                self.serving_failed(now, id, Failure { who, fault, served: Some(served) });
+            }
             Turn::Left => {
                 self.vacate(who.slot);
                 self.tell(who, WorkerNews::Left);
@@ -73,7 +79,7 @@ impl Supervisor {
                 self.departing_turned(who, turn);
             }
             Turn::Overran { .. } | Turn::RemnantOverran | Turn::Impossible => {
-                self.departing_turned(who, turn)
+                self.departing_turned(who, turn);
             }
         }
     }
@@ -87,14 +93,21 @@ impl Supervisor {
                 }
                 self.tell_online(now, id, who);
             }
-            Turn::SaidOffline { .. } | Turn::GaveUp | Turn::WasLate | Turn::NeverSpawned => {
-                self.fail_deploy(now, id, who, fault);
+            Turn::Hushed => self.tell_hushed(who),
+            Turn::SaidOffline { since } => {
+                self.fail_deploy(now, id, Failure { who, fault, served: Some(now - since) });
             }
-            Turn::DiedStarting | Turn::Crashed { .. } | Turn::Left | Turn::Stopped | Turn::Survived => {
-                self.fail_deploy(now, id, who, fault);
+            Turn::Crashed { served } => {
+                self.fail_deploy(now, id, Failure { who, fault, served: Some(served) });
+            }
+            Turn::GaveUp | Turn::WasLate | Turn::NeverSpawned | Turn::DiedStarting => {
+                self.fail_deploy(now, id, Failure { who, fault, served: None });
+            }
+            Turn::Left | Turn::Stopped | Turn::Survived => {
+                self.fail_deploy(now, id, Failure { who, fault, served: None });
             }
             Turn::Overran { .. } | Turn::RemnantOverran | Turn::Impossible => {
-                self.departing_turned(who, turn)
+                self.departing_turned(who, turn);
             }
         }
     }
@@ -102,10 +115,7 @@ impl Supervisor {
     /// A worker that nobody counts on any more.
     fn departing_turned(&mut self, who: Who, turn: Turn) {
         match turn {
-            Turn::Overran { asked } => {
-                self.activity.count_killed();
-                self.tell(who, WorkerNews::Overran { asked });
-            }
+            Turn::Overran { asked } => self.tell(who, WorkerNews::Overran { asked }),
             Turn::RemnantOverran => self.tell(who, WorkerNews::RemnantOverran),
             Turn::Survived => self.tell(who, WorkerNews::Survived),
             Turn::Left => self.tell(who, WorkerNews::Left),
@@ -113,14 +123,14 @@ impl Supervisor {
             // The end of one that was told to end is no news.
             Turn::CameOnline | Turn::SaidOffline { .. } | Turn::GaveUp | Turn::WasLate => {}
             Turn::NeverSpawned | Turn::DiedStarting | Turn::Crashed { .. } | Turn::Stopped => {}
+            Turn::Hushed => {}
         }
     }
 
     fn serving_came_online(&mut self, now: Time, id: WorkerId, who: Who) {
         let Some(slot) = self.serving_slot(who.slot) else { return };
         let replaced = slot.came_online(id);
-        let quiet = slot.backoff.is_quiet();
-        if !quiet {
+        if slot.backoff.tells_online() {
             self.tell_online(now, id, who);
         }
         if let Some(old) = replaced {
@@ -128,24 +138,30 @@ impl Supervisor {
         }
     }
 
-    fn serving_failed(&mut self, now: Time, id: WorkerId, who: Who, served: Option<Duration>, fault: Fault) {
-        let Some(slot) = self.serving.as_mut().and_then(|serving| serving.slot(who.slot)) else { return };
-        let retry_at = slot.lost(now, id, served, &mut self.random);
+    fn serving_failed(&mut self, now: Time, id: WorkerId, failure: Failure) {
+        let number = failure.who.slot;
+        let Some(slot) = self.serving.as_mut().and_then(|serving| serving.slot(number)) else { return };
+        let retry_at = slot.lost(now, id, failure.served, &mut self.random);
         let telling = slot.backoff.telling(now);
-        let exit_code = fault.exit_code().filter(|_| self.policy.on_crash == OnCrash::Exit);
+        let exit_code = failure.fault.exit_code().filter(|_| self.policy.on_crash == OnCrash::Exit);
         if let Some(code) = exit_code {
-            self.tell(who, WorkerNews::Failed { fault, served, next: Next::Exit(code), before: 0 });
+            self.notice(Notice::WorkerFailed { failure, next: Next::Exit(code), untold: 0 });
             self.begin_stop(now, None, self.policy.stop_timeout, code);
-            return;
-        }
-        if matches!(self.activity, Activity::Growing { from, .. } if who.slot >= from) {
-            self.fail_growth(now, who, fault);
-            return;
-        }
-        if let Telling::Failure { before } = telling {
+        } else if self.grows(number) {
+            self.fail_growth(now, id, failure);
+        } else if let Telling::Failure { untold } = telling {
             let next = retry_at.map_or(Next::UnderWay, |at| Next::RetryIn(at - now));
-            self.tell(who, WorkerNews::Failed { fault, served, next, before });
+            self.notice(Notice::WorkerFailed { failure, next, untold });
         }
+    }
+
+    /// Whether the slot is one of those that a scale up is about.
+    fn grows(&self, slot: u32) -> bool {
+        matches!(self.activity, Activity::Growing { from, .. } if slot >= from)
+    }
+
+    fn tell_hushed(&mut self, who: Who) {
+        self.tell(who, WorkerNews::HushedEarly { limit: self.policy.online_timeout });
     }
 
     fn tell_online(&mut self, now: Time, id: WorkerId, who: Who) {

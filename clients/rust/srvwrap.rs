@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: 0BSD
+//! The worker protocol of srvwrap, in one file to copy.
+//!
+//! ```text
+//! let listeners = srvwrap::listeners()?;             // accept on these: poll, and take WouldBlock as "try again"
+//! thread::spawn(srvwrap::on_shutdown(finish)?);      // finish() is called once, when this process is to end
+//! srvwrap::online()?;                                // now srvwrap knows that it serves
+//! ```
+//!
+//! Not run by srvwrap, all four do nothing, and `listeners` is empty. Unix only. There is no thread here but those of
+//! the caller.
+
+use std::env;
+use std::ffi::c_int;
+use std::io::{BufRead, BufReader, Error, Result, Write};
+use std::mem::ManuallyDrop;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+
+/// Says that connections are accepted.
+pub fn online() -> Result<()> {
+    say("online")
+}
+
+/// Says that this process is about to end and is to be replaced. Finish and exit afterwards: nobody will ask.
+pub fn offline(why: &str) -> Result<()> {
+    say(format!("offline {}", why.replace(['\r', '\n'], " ")).trim_end())
+}
+
+/// From this call on SIGTERM and SIGINT do not end the process. What is returned waits for one of them or for the line
+/// from srvwrap, and then calls `finish`: run it in a thread. It is to lead to this: close the listeners, answer for
+/// half a second with `Connection: close`, close what is idle, exit.
+pub fn on_shutdown(finish: impl FnOnce() + Send + 'static) -> Result<impl FnOnce() + Send + 'static> {
+    let notice = inherited("NOTIFY_FD")?;
+    if let Some(descriptor) = notice {
+        NOTICE.store(descriptor, Ordering::SeqCst);
+        for number in [SIGTERM, SIGINT] {
+            // SAFETY: `end_reading` makes one system call, which a signal handler may.
+            unsafe { signal(number, end_reading) };
+        }
+    }
+    Ok(move || {
+        if let Some(descriptor) = notice {
+            wait_for_shutdown(descriptor);
+            finish();
+        }
+    })
+}
+
+/// The listening sockets, in the operator's order: `TcpListener::from(descriptor)`, or `UnixListener`. Set them to
+/// non-blocking, since other workers accept on them too. They are given once; a second call gives none.
+pub fn listeners() -> Result<Vec<OwnedFd>> {
+    static GIVEN: AtomicBool = AtomicBool::new(false);
+    let mut found = Vec::new();
+    if inherited("NOTIFY_FD")?.is_none() || GIVEN.swap(true, Ordering::SeqCst) {
+        return Ok(found);
+    }
+    while let Some(descriptor) = inherited(&format!("LISTEN_FD_{}", found.len()))? {
+        // SAFETY: it is open, it is ours, and it is given away only here, once.
+        found.push(unsafe { OwnedFd::from_raw_fd(descriptor) });
+    }
+    Ok(found)
+}
+
+fn say(line: &str) -> Result<()> {
+    match inherited("NOTIFY_FD")? {
+        Some(descriptor) => stream(descriptor).write_all(format!("{line}\n").as_bytes()),
+        None => Ok(()),
+    }
+}
+
+/// The line, the end of the stream and an error all mean that it is time to go.
+fn wait_for_shutdown(descriptor: RawFd) {
+    let notice = stream(descriptor);
+    BufReader::new(&*notice).split(b'\n').map_while(Result::ok).find(|line| line == b"\"shutdown\"");
+}
+
+static NOTICE: AtomicI32 = AtomicI32::new(-1);
+
+/// Ends the reading of the thread that waits. The writing side stays open for `offline`.
+extern "C" fn end_reading(_number: c_int) {
+    // SAFETY: an integer, and a descriptor that is never closed.
+    unsafe { shutdown(NOTICE.load(Ordering::SeqCst), SHUT_RD) };
+}
+
+/// The notice descriptor, which stays open for as long as the process lives.
+fn stream(descriptor: RawFd) -> ManuallyDrop<UnixStream> {
+    // SAFETY: it is open, and not closed when this is dropped.
+    ManuallyDrop::new(unsafe { UnixStream::from_raw_fd(descriptor) })
+}
+
+/// The descriptor whose number is in this variable, kept from children.
+fn inherited(variable: &str) -> Result<Option<RawFd>> {
+    let Ok(text) = env::var(variable) else { return Ok(None) };
+    let descriptor = text.parse().unwrap_or(-1);
+    // SAFETY: it takes integers, and fails on a descriptor that is not open.
+    if unsafe { fcntl(descriptor, F_SETFD, FD_CLOEXEC) } == 0 {
+        return Ok(Some(descriptor));
+    }
+    let closed = "is no open descriptor: what stands between srvwrap and this program has closed it";
+    Err(Error::other(format!("{variable}={text} {closed}")))
+}
+
+unsafe extern "C" {
+    fn fcntl(descriptor: c_int, command: c_int, ...) -> c_int;
+    fn shutdown(descriptor: c_int, how: c_int) -> c_int;
+    fn signal(number: c_int, handler: extern "C" fn(c_int)) -> usize;
+}
+
+// The same on every Unix.
+const F_SETFD: c_int = 2;
+const FD_CLOEXEC: c_int = 1;
+const SHUT_RD: c_int = 0;
+const SIGINT: c_int = 2;
+const SIGTERM: c_int = 15;

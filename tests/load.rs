@@ -1,0 +1,340 @@
+//! Clients that never pause, while everything that srvwrap does is done under them: not one request is lost.
+//!
+//! ```text
+//!   8 clients   { TCP, unix } x { keep-alive, a connection per request } x 2
+//!       │ GET
+//!   srvwrap     20 deploys, with `offline` and scaling between them; or deaths by KILL and exit(1)
+//! ```
+//!
+//! A client keeps the rules of HTTP: it does not use a connection again after `Connection: close`, and it lets go of
+//! one that it has not used for longer than a server may be expected to keep it. What the servers are is not the
+//! subject here: see `languages.rs`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::harness::http::{Connection, Target, Trouble, at};
+use crate::harness::{Srvwrap, examples, is_alive, srvwrap, wait_until, worker_of};
+
+const DEPLOYS: u32 = 20;
+/// Of deaths: two between deploys and one in a deploy.
+const ROUNDS: u32 = 8;
+
+#[test]
+fn no_request_is_lost_in_deploys_recycles_and_scaling_of_python_workers() {
+    let Some(program) = examples::python() else { return };
+    no_request_is_lost(&program);
+}
+
+#[test]
+fn no_request_is_lost_in_deploys_recycles_and_scaling_of_node_workers() {
+    let Some(program) = examples::node() else { return };
+    no_request_is_lost(&program);
+}
+
+#[test]
+fn no_request_is_lost_in_deploys_recycles_and_scaling_of_rust_workers() {
+    let Some(program) = examples::rust() else { return };
+    no_request_is_lost(&program);
+}
+
+fn no_request_is_lost(program: &[OsString]) {
+    let (mut srvwrap, targets) = three_workers(program);
+    let load = Load::begin(&targets);
+    let mut generation = 1;
+    while generation <= DEPLOYS {
+        generation += 1;
+        deploy(&mut srvwrap, generation);
+        match generation % 5 {
+            0 => recycle(&mut srvwrap, &targets[(generation as usize / 5) % 2]),
+            2 => scale_up_and_down(&mut srvwrap),
+            _ => {}
+        }
+    }
+    let report = load.end();
+    assert_eq!(report.failures, [], "of {} requests", report.answers);
+    let generations: BTreeSet<u32> = report.answered_by.iter().map(|(_, generation)| *generation).collect();
+    assert_eq!(generations, (1..=DEPLOYS + 1).collect(), "every generation served");
+    let log = srvwrap.stop();
+    assert!(!log.contains("killed"), "{log}");
+}
+
+fn deploy(srvwrap: &mut Srvwrap, generation: u32) {
+    srvwrap.signal(Signal::SIGHUP);
+    srvwrap.wait_for(&format!("deploy {generation} done"));
+}
+
+/// Has whoever answers be replaced, and waits until it is.
+fn recycle(srvwrap: &mut Srvwrap, target: &Target) {
+    let who = crate::harness::http::get(target, "/offline").expect("it answers first").by();
+    srvwrap.wait_for_all(&[
+        &format!("worker {} (pid {}) said offline", who.slot, who.pid),
+        &format!("worker {} (pid {}) ended, as it had said", who.slot, who.pid),
+    ]);
+    wait_until("its slot is filled again", || srvwrap.worker_pids().get(&who.slot) != Some(&who.pid));
+}
+
+fn scale_up_and_down(srvwrap: &mut Srvwrap) {
+    srvwrap.signal(Signal::SIGTTIN);
+    srvwrap.wait_for("scaled after");
+    let highest = srvwrap.worker_pids()[&3];
+    srvwrap.signal(Signal::SIGTTOU);
+    srvwrap.wait_for("scaling from 4 to 3");
+    wait_until("the worker of the highest slot has ended", || !is_alive(highest));
+}
+
+/// The example in Python, with a way to end that it does not foresee: USR1 is exit(1) in the middle of whatever it does.
+const CRASHING: &str = r#"
+import os, runpy, signal, sys
+signal.signal(signal.SIGUSR1, lambda *_: os._exit(1))
+sys.path.insert(0, os.path.dirname(sys.argv[1]))
+runpy.run_path(sys.argv[1], run_name="__main__")
+"#;
+
+/// Deaths that no server can prepare for, by KILL and by exit(1), between deploys and in them. A client may lose what
+/// the dead worker held: its one request under way, or its idle connection. It loses nothing else, and is never refused.
+#[test]
+fn a_killed_worker_takes_with_it_only_what_it_held() {
+    let Some(python) = examples::python_itself() else { return };
+    let program =
+        [python, "-c".into(), CRASHING.into(), examples::client("python/example.py").into_os_string()];
+    let (mut srvwrap, targets) = three_workers(&program);
+    let load = Load::begin(&targets);
+    let mut deaths = Vec::new();
+    for round in 0..ROUNDS {
+        let generation = round + 1;
+        let workers = workers_of(&mut srvwrap, generation);
+        let slots = [0, 1, 2].map(|slot| (slot + round) % 3);
+        deaths.extend(end(workers[&slots[0]], Signal::SIGKILL));
+        deaths.extend(end(workers[&slots[1]], Signal::SIGUSR1));
+        wait_until("both are replaced", || {
+            let now = workers_of(&mut srvwrap, generation);
+            slots[..2].iter().all(|slot| now.get(slot).is_some_and(|pid| *pid != workers[slot]))
+        });
+        srvwrap.signal(Signal::SIGHUP);
+        deaths.extend(end(workers[&slots[2]], Signal::SIGKILL));
+        srvwrap.wait_for(&format!("deploy {} done", generation + 1));
+    }
+    let report = load.end();
+    srvwrap.stop();
+    attribute(&report, &deaths);
+}
+
+/// Who is alive of those that came online, by slot. In a deploy a slot may be filled in two generations.
+fn workers_of(srvwrap: &mut Srvwrap, generation: u32) -> BTreeMap<u32, i32> {
+    let wanted = format!("SRVWRAP_GENERATION={generation}");
+    let is_of_it = |pid: i32| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
+    };
+    let log = srvwrap.log();
+    let online = log.lines().filter(|line| line.contains(" online after ")).filter_map(worker_of);
+    online.filter(|(_, pid)| is_alive(*pid) && is_of_it(*pid)).collect()
+}
+
+/// The death of a worker, from before its cause to when it was seen.
+#[derive(Debug)]
+struct Death {
+    pid: i32,
+    from: Instant,
+    to: Instant,
+}
+
+/// Nothing where it had ended before, as a worker of the old generation may have.
+fn end(pid: i32, by: Signal) -> Option<Death> {
+    let from = Instant::now();
+    kill(Pid::from_raw(pid), by).ok()?;
+    wait_until("it has died", || !is_alive(pid));
+    Some(Death { pid, from, to: Instant::now() })
+}
+
+/// Every failure belongs to a death, and no client has two failures of the same death.
+fn attribute(report: &Report, deaths: &[Death]) {
+    let mut felt: BTreeMap<i32, BTreeSet<usize>> = BTreeMap::new();
+    for failure in &report.failures {
+        assert!(matches!(failure.trouble, Trouble::Reset | Trouble::Truncated), "{failure:?}");
+        let cause = deaths.iter().find(|death| {
+            let held = match failure.held_by {
+                Some(pid) => pid == death.pid,
+                // Who has accepted a connection that has had no answer yet is not known; but it was under way.
+                None => failure.began <= death.to && death.from <= failure.ended,
+            };
+            held && !felt.get(&death.pid).is_some_and(|clients| clients.contains(&failure.client))
+        });
+        let cause =
+            cause.unwrap_or_else(|| panic!("nobody's death explains {failure:?}; there were {deaths:?}"));
+        felt.entry(cause.pid).or_default().insert(failure.client);
+    }
+    assert!(!felt.is_empty(), "no client noticed a death: these clients show nothing");
+    eprintln!("{} of {} requests lost, in {} deaths", report.failures.len(), report.answers, deaths.len());
+}
+
+/// The hardest case of it: connections that wait in the accept queues while every worker is killed. The sockets are
+/// srvwrap's, so they wait on, and the next workers answer them.
+#[test]
+fn what_waits_in_an_accept_queue_survives_the_death_of_all_workers() {
+    const WAITING: usize = 50;
+    let Some(program) = examples::python() else { return };
+    let (mut srvwrap, targets) = three_workers(&program);
+    let workers: Vec<i32> = srvwrap.worker_pids().into_values().collect();
+    for worker in &workers {
+        kill(Pid::from_raw(*worker), Signal::SIGSTOP).expect("it is alive");
+        wait_until("it has stopped", || is_stopped(*worker));
+    }
+    let mut waiting = Vec::new();
+    for target in targets.iter().cycle().take(2 * WAITING) {
+        let mut connection = Connection::open(target).expect("the queue takes it");
+        connection.ask("/", true).expect("it is connected");
+        waiting.push(connection);
+    }
+    for worker in &workers {
+        kill(Pid::from_raw(*worker), Signal::SIGKILL).expect("it is alive");
+    }
+    for connection in &mut waiting {
+        let answer = connection.answer(true).expect("what waited is answered");
+        assert!(!workers.contains(&answer.by().pid));
+    }
+    srvwrap.stop();
+}
+
+fn is_stopped(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it is there");
+    stat.rsplit(") ").next().expect("there is always one").starts_with('T')
+}
+
+/// On a free port and a unix socket.
+fn three_workers(program: &[OsString]) -> (Srvwrap, [Target; 2]) {
+    let options = ["-n", "3", "-p", "0", "-p", "unix:it.sock"].map(OsString::from);
+    let starting = srvwrap(options.iter().chain(program)).env("PYTHONDONTWRITEBYTECODE", "1");
+    let path = starting.path().join("it.sock");
+    let mut srvwrap = starting.online();
+    let targets = [Target::Port(srvwrap.port()), at(&path)];
+    (srvwrap, targets)
+}
+
+/// Clients at work.
+struct Load {
+    stop: Arc<AtomicBool>,
+    clients: Vec<thread::JoinHandle<Report>>,
+}
+
+/// What clients have met.
+#[derive(Default)]
+struct Report {
+    answers: usize,
+    /// Process id and generation.
+    answered_by: BTreeSet<(i32, u32)>,
+    failures: Vec<Failure>,
+}
+
+/// A request without a whole answer.
+#[derive(Debug, PartialEq)]
+struct Failure {
+    client: usize,
+    trouble: Trouble,
+    /// Who had answered on this connection before.
+    held_by: Option<i32>,
+    began: Instant,
+    ended: Instant,
+}
+
+impl Load {
+    const CLIENTS_OF_EACH_KIND: usize = 2;
+
+    fn begin(targets: &[Target]) -> Load {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut clients = Vec::new();
+        for target in targets {
+            for keep in [true, false] {
+                for _ in 0..Self::CLIENTS_OF_EACH_KIND {
+                    let (target, stop, number) = (target.clone(), Arc::clone(&stop), clients.len());
+                    clients.push(thread::spawn(move || Client::new(number, target, keep).run(&stop)));
+                }
+            }
+        }
+        Load { stop, clients }
+    }
+
+    fn end(self) -> Report {
+        self.stop.store(true, Ordering::SeqCst);
+        let mut all = Report::default();
+        for client in self.clients {
+            let report = client.join().expect("a client does not panic");
+            assert!(report.answers > 0, "a client that was never answered shows nothing");
+            all.answers += report.answers;
+            all.answered_by.extend(report.answered_by);
+            all.failures.extend(report.failures);
+        }
+        all
+    }
+}
+
+struct Client {
+    number: usize,
+    target: Target,
+    keep: bool,
+    kept: Option<Kept>,
+    report: Report,
+}
+
+/// A connection that has had an answer and may have another.
+struct Kept {
+    connection: Connection,
+    by: i32,
+    since: Instant,
+}
+
+impl Client {
+    /// Servers that drain keep an idle connection for half a second. A client that the machine has kept from running
+    /// for nearly as long takes a new one.
+    const LONGEST_IDLE: Duration = Duration::from_millis(250);
+    /// Between two requests, so that the machine has time for the deploys too.
+    const PAUSE: Duration = Duration::from_millis(4);
+
+    fn new(number: usize, target: Target, keep: bool) -> Client {
+        Client { number, target, keep, kept: None, report: Report::default() }
+    }
+
+    fn run(mut self, stop: &AtomicBool) -> Report {
+        for turn in 0.. {
+            if stop.load(Ordering::SeqCst) {
+                break;
+            }
+            self.request(if turn % 50 == 49 { "/slow" } else { "/" });
+            thread::sleep(Self::PAUSE);
+        }
+        self.report
+    }
+
+    fn request(&mut self, path: &str) {
+        let kept = self.kept.take().filter(|kept| kept.since.elapsed() < Self::LONGEST_IDLE);
+        let held_by = kept.as_ref().map(|kept| kept.by);
+        let began = Instant::now();
+        let connection = kept.map_or_else(|| Connection::open(&self.target), |kept| Ok(kept.connection));
+        let answered = connection.and_then(|mut connection| {
+            let answer = connection.get(path, !self.keep)?;
+            Ok((connection, answer))
+        });
+        match answered {
+            Ok((connection, answer)) => {
+                let by = answer.by();
+                self.report.answers += 1;
+                self.report.answered_by.insert((by.pid, by.generation));
+                if !answer.last {
+                    self.kept = Some(Kept { connection, by: by.pid, since: Instant::now() });
+                }
+            }
+            Err(trouble) => {
+                let ended = Instant::now();
+                self.report.failures.push(Failure { client: self.number, trouble, held_by, began, ended });
+            }
+        }
+    }
+}
