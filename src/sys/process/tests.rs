@@ -228,7 +228,7 @@ fn every_way_of_not_being_executable_is_told_by_its_name() {
         ("./nope", "cannot execute ./nope: No such file or directory", not_found),
         ("./dangling", "cannot execute ./dangling: No such file or directory", not_found),
         ("nope", "cannot find program nope in PATH", not_found),
-        ("", "cannot find program  in PATH", not_found),
+        ("", "the program's name is empty", not_found),
         ("./plain/x", "cannot execute ./plain/x: Not a directory", not_executable),
         ("./plain", "cannot execute ./plain: Permission denied", not_executable),
         ("./directory", "cannot execute ./directory: it is a directory", not_executable),
