@@ -128,9 +128,9 @@ fn listeners_are_at_their_numbers_whatever_was_open_or_closed_at_the_start() {
         random ^= random << 17;
         random
     });
-    let rounds: Vec<(u64, usize)> = patterns.zip((1..=5).cycle()).take(40).collect();
+    let rounds: Vec<(u64, usize)> = patterns.zip((1..=5).cycle()).take(24).collect();
     std::thread::scope(|scope| {
-        for some in rounds.chunks(10) {
+        for some in rounds.chunks(6) {
             scope.spawn(|| some.iter().for_each(|(pattern, listeners)| check_numbers(*pattern, *listeners)));
         }
     });
