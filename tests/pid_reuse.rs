@@ -78,7 +78,7 @@ while busy(time.monotonic()) or strangers:
 supervisor.poll()
 alive = supervisor.returncode is None
 if alive: supervisor.send_signal(signal.SIGTERM)
-print('srvwrap lived:', alive, 'and ended with', supervisor.wait())
+print('srvwrap lived:', alive, 'and ended with', supervisor.wait(timeout=60))
 print('hit:', hit, 'of', born)
 "#;
 
