@@ -155,12 +155,8 @@ fn a_term_that_was_blocked_before_srvwrap_began_stops_it_cleanly() {
         })
         .start();
     assert_eq!(srvwrap.exit_code(), 0);
-    // Its workers have it blocked as well, so that the end of the limit is what ends them.
-    assert!(
-        srvwrap.has_said("TERM: stopping") && srvwrap.has_said("stopped; 3 workers"),
-        "{}",
-        srvwrap.log()
-    );
+    assert!(srvwrap.has_said("TERM: stopping"), "{}", srvwrap.log());
+    assert!(srvwrap.log().contains("srvwrap: stopped"), "{}", srvwrap.log());
 }
 
 /// Not process 1: as early as a signal can be sent, and then a little later each time, through the boot of twenty
