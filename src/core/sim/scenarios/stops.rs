@@ -246,7 +246,9 @@ fn a_listener_that_is_lost_stops_srvwrap_with_1() {
     stage.event(Event::ListenerShut { listener: 0, outcome: Mended::Lost });
     assert_eq!(
         stage.told(),
-        ["[::]:8000 was shut down by worker 0 (pid 101), it seems; it cannot be bound anew, so srvwrap stops"]
+        [
+            "[::]:8000 was shut down by worker 0 (pid 101), it seems; it cannot be bound anew, so srvwrap stops"
+        ]
     );
     assert_eq!((stage.retired(), stage.ended), (vec![(1, 0, Some(15))], Some(1)));
 }
