@@ -111,8 +111,7 @@ fn a_deploy_that_cannot_fork_fails_and_the_old_workers_serve_on() {
         let strace = Strace::inject(srvwrap.pid() as i32, FORKS, &format!("error=EAGAIN:when={nth}"));
         srvwrap.signal(Signal::SIGHUP);
         let line = srvwrap.wait_for("deploy 2 failed: ");
-        let words =
-            ": cannot fork: Resource temporarily unavailable; generation 1 keeps serving";
+        let words = ": cannot fork: Resource temporarily unavailable; generation 1 keeps serving";
         assert!(line.ends_with(words), "{line}");
         drop(strace);
         is_unharmed(srvwrap, &workers);

@@ -132,7 +132,7 @@ fn a_worker_that_dies_before_it_is_ready_fails_the_boot() {
         ("exit 3", "exited with status 3 while starting"),
         ("exit 0", "exited with status 0 while starting"),
         ("kill -SEGV $$", "was killed by signal 11 (SEGV) while starting"),
-        ("echo offline no database >&3; sleep 1000", "said offline: no database"),
+        ("echo offline no database >&3; sleep 1000", "said offline (no database) while starting"),
         ("printf online >&3", "exited with status 0 while starting"),
     ] {
         let (code, log) = shell(script).run();
@@ -152,7 +152,7 @@ fn a_worker_that_dies_before_it_is_ready_fails_the_deploy_and_backs_off_as_a_res
     std::fs::write(srvwrap.directory.path().join("bad"), "").expect("our directory");
     srvwrap.signal(Signal::SIGHUP);
     let line = srvwrap.wait_for("deploy 2 failed: ");
-    assert!(line.ends_with("exited with status 4; generation 1 keeps serving"), "{line}");
+    assert!(line.ends_with("exited with status 4 while starting; generation 1 keeps serving"), "{line}");
     assert!(workers.values().all(|pid| is_alive(*pid)));
 
     kill(Pid::from_raw(workers[&0]), Signal::SIGKILL).expect("it is there");
