@@ -30,7 +30,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, bind, getsockname,
-    setsockopt, socket, sockopt,
+    getsockopt, setsockopt, socket, sockopt,
 };
 
 pub(crate) use super::bind_error::{BindCause, BindError};
@@ -137,12 +137,28 @@ impl Listener {
         }
     }
 
-    /// Whether connections get in, and are alive when they are accepted. (SO_ACCEPTCONN is no answer: a unix socket
-    /// that was shut down still has it. The hang-up tells, or half of one.)
+    /// Whether connections get in, and are alive when they are accepted. Of TCP the kernel says so; a unix socket that
+    /// was shut down claims it still, but has hung up, or by half.
     pub(crate) fn is_listening(&self) -> bool {
+        match &self.name {
+            Name::Tcp { address, .. } => {
+                // Mending resets what waits in the queue: a doubt is no reason for it.
+                let listens = getsockopt(&self.fd, sockopt::AcceptConn).unwrap_or(true);
+                listens && !is_half_closed(&self.fd, *address)
+            }
+            Name::Unix(_) => !self.has_hung_up(),
+        }
+    }
+
+    /// With a signal on its way even a poll that does not wait is interrupted, which says nothing of the socket.
+    fn has_hung_up(&self) -> bool {
         let mut watched = [PollFd::new(self.fd.as_fd(), PollFlags::from_bits_retain(libc::POLLRDHUP))];
-        let hung_up = poll(&mut watched, PollTimeout::ZERO) != Ok(0);
-        !hung_up && !self.local_address().is_some_and(|address| is_half_closed(&self.fd, address))
+        loop {
+            match poll(&mut watched, PollTimeout::ZERO) {
+                Err(Errno::EINTR) => continue,
+                found => return found.is_ok_and(|count| count > 0),
+            }
+        }
     }
 
     /// Whether accept returns at once when there is nothing to accept, for all who share the socket.
@@ -317,6 +333,31 @@ mod tests {
 
     fn full_backlog() -> u32 {
         clamped_backlog().unwrap_or(BACKLOG)
+    }
+
+    #[test]
+    fn a_listener_is_not_taken_for_shut_down_because_a_signal_comes() {
+        // SAFETY: a handler that does nothing.
+        unsafe { signal_hook_registry::register(libc::SIGUSR2, || ()) }.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let listeners = [
+            Listener::bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap(),
+            Listener::bind_unix(&directory.path().join("it.sock"), DEFAULT_MODE).unwrap(),
+        ];
+        let done = std::sync::atomic::AtomicBool::new(false);
+        // SAFETY: takes nothing.
+        let this_thread = unsafe { libc::pthread_self() } as usize;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    // SAFETY: that thread waits for this one.
+                    unsafe { libc::pthread_kill(this_thread as libc::pthread_t, libc::SIGUSR2) };
+                }
+            });
+            let always = (0..100_000).all(|_| listeners.iter().all(Listener::is_listening));
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(always, "a signal made it look shut down");
+        });
     }
 
     #[test]
