@@ -182,6 +182,10 @@ pub(crate) enum DeployNews {
 pub(crate) enum Refusal {
     /// It will be done later.
     Remembered,
+    /// The count will change by so much later.
+    Summed {
+        more: i32,
+    },
     Stopping,
     Busy,
     Count {
@@ -304,6 +308,9 @@ fn deploy(f: &mut Formatter<'_>, generation: u32, news: &DeployNews) -> fmt::Res
 impl Display for Refusal {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
+            Refusal::Summed { more } => {
+                write!(f, "will scale by {more:+} once what is under way is done")
+            }
             Refusal::Remembered => write!(f, "will deploy once what is under way is done"),
             Refusal::Stopping => write!(f, "refused, because srvwrap is stopping"),
             Refusal::Busy => write!(f, "refused, because a boot, deploy or scale is under way"),

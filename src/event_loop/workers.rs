@@ -26,7 +26,8 @@ use super::{DEATHS_AT_ONCE, EventLoop, FIRST_WORKER, watch};
 
 /// So much of one worker is read at a time, and then not before [`TURN_EVERY`] has passed: a flood blocks the worker
 /// that writes it, and costs nobody else.
-pub(super) const TURN_BYTES: usize = 4096;
+pub(super) const TURN_BYTES: usize = 4 * BUFFER_BYTES;
+const BUFFER_BYTES: usize = 4096;
 const TURN_EVERY: Duration = Duration::from_millis(100);
 /// A process that ends closes its descriptors before its death can be seen. Only one that lives on has hushed.
 const HUSH_DELAY: Duration = Duration::from_secs(1);
@@ -243,7 +244,7 @@ impl EventLoop {
         if limit == TURN_BYTES && self.workers.paused.contains_key(&worker) {
             return;
         }
-        let mut buffer = [0; TURN_BYTES];
+        let mut buffer = [0; BUFFER_BYTES];
         let mut heard = 0;
         while heard < limit {
             let Some(process) = self.workers.table.get_mut(&worker).filter(|process| !process.hushed) else {

@@ -270,6 +270,10 @@ fn others() -> Vec<(Notice, &'static str)> {
     };
     let other = Who { slot: 0, pid: 17 };
     vec![
+        (
+            refused(Asker::Signal("TTIN"), Refusal::Summed { more: 2 }),
+            "TTIN: will scale by +2 once what is under way is done",
+        ),
         (refused(HUP, Refusal::Remembered), "HUP: will deploy once what is under way is done"),
         (refused(HUP, Refusal::Stopping), "HUP: refused, because srvwrap is stopping"),
         (refused(CLIENT, Refusal::Busy), "refused, because a boot, deploy or scale is under way"),

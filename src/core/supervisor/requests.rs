@@ -78,7 +78,10 @@ impl Supervisor {
             Asker::Client(_) => self.refuse(asker, Refusal::Busy),
             Asker::Boot | Asker::Signal(_) => match scale {
                 Scale::To(_) => self.refuse(asker, Refusal::Busy),
-                Scale::By(more) => self.waiting.scale = self.waiting.scale.saturating_add(more),
+                Scale::By(more) => {
+                    self.waiting.scale = self.waiting.scale.saturating_add(more);
+                    self.refuse(asker, Refusal::Summed { more: self.waiting.scale });
+                }
             },
         }
     }

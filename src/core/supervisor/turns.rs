@@ -144,11 +144,12 @@ impl Supervisor {
         let retry_at = slot.lost(now, id, failure.served, &mut self.random);
         let telling = slot.backoff.telling(now);
         let exit_code = failure.fault.exit_code().filter(|_| self.policy.on_crash == OnCrash::Exit);
-        if let Some(code) = exit_code {
+        if self.grows(number) {
+            // A slot that was never filled is no reason to end what serves.
+            self.fail_growth(now, id, failure);
+        } else if let Some(code) = exit_code {
             self.notice(Notice::WorkerFailed { failure, next: Next::Exit(code), untold: 0 });
             self.begin_stop(now, None, self.policy.stop_timeout, code);
-        } else if self.grows(number) {
-            self.fail_growth(now, id, failure);
         } else if let Telling::Failure { untold } = telling {
             let next = retry_at.map_or(Next::UnderWay, |at| Next::RetryIn(at - now));
             self.notice(Notice::WorkerFailed { failure, next, untold });
