@@ -67,7 +67,7 @@ os.read(3, 100)";
     let mut srvwrap = srvwrap(["-p", "0", &python, "-c", client])
         .with(|command| before_exec(command, enter_a_network_of_v4_alone))
         .online();
-    srvwrap.wait_for("a client got in");
+    srvwrap.wait_until_said("a client got in", 1);
     srvwrap.stop();
 }
 
