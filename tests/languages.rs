@@ -190,6 +190,8 @@ fn a_node_program_drains(text: &str) {
     slow.ask("/slow", false).expect("the connection is open");
     srvwrap.signal(Signal::SIGTERM);
     assert_eq!(slow.answer(false).expect("what was asked is answered").by(), who);
+    // Else node waits for the end of it, for as long as it keeps idle connections.
+    drop(slow);
     assert_eq!(srvwrap.exit_code(), 0);
     assert!(!srvwrap.has_said("killed"));
     assert_eq!(std::fs::read_dir(directory).expect("it is there").count(), 1 + 2 * 2, "all of them drained");
