@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR2};
 
 use crate::config::Config;
 use crate::core::{Asker, Event, Request, Scale, Spec, Supervisor, Time, WorkerId};
@@ -221,17 +222,15 @@ enum Meaning {
 fn meaning(arrived: Arrived) -> Meaning {
     let more = i32::try_from(arrived.count).unwrap_or(i32::MAX);
     match (arrived.signal, arrived.origin) {
-        (libc::SIGCHLD, _) => Meaning::Death,
-        (libc::SIGTERM, _) => Meaning::Request("TERM", Request::Stop),
-        (libc::SIGINT, _) => Meaning::Request("INT", Request::Interrupt),
-        (libc::SIGQUIT, _) => Meaning::Request("QUIT", Request::Kill),
-        (libc::SIGHUP, Origin::Process) => {
-            Meaning::Request("HUP", Request::Deploy { spec: None, count: None })
-        }
-        (libc::SIGHUP, Origin::Kernel) => Meaning::Request("the terminal's hang-up", Request::Stop),
-        (libc::SIGTTIN, Origin::Process) => Meaning::Request("TTIN", Request::Scale(Scale::By(more))),
-        (libc::SIGTTOU, Origin::Process) => Meaning::Request("TTOU", Request::Scale(Scale::By(-more))),
-        (libc::SIGUSR2, _) => Meaning::Remark("USR2 ignored: this version cannot upgrade itself in place"),
+        (SIGCHLD, _) => Meaning::Death,
+        (SIGTERM, _) => Meaning::Request("TERM", Request::Stop),
+        (SIGINT, _) => Meaning::Request("INT", Request::Interrupt),
+        (SIGQUIT, _) => Meaning::Request("QUIT", Request::Kill),
+        (SIGHUP, Origin::Process) => Meaning::Request("HUP", Request::Deploy { spec: None, count: None }),
+        (SIGHUP, Origin::Kernel) => Meaning::Request("the terminal's hang-up", Request::Stop),
+        (SIGTTIN, Origin::Process) => Meaning::Request("TTIN", Request::Scale(Scale::By(more))),
+        (SIGTTOU, Origin::Process) => Meaning::Request("TTOU", Request::Scale(Scale::By(-more))),
+        (SIGUSR2, _) => Meaning::Remark("USR2 ignored: this version cannot upgrade itself in place"),
         (_, Origin::Process | Origin::Kernel) => Meaning::Nothing,
     }
 }

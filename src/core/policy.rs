@@ -50,6 +50,9 @@ pub(crate) struct Policy {
     pub(crate) bake: Duration,
 }
 
+/// The stop ladder of a worker that never served, and of what a worker leaves behind that died by itself.
+pub(super) const SHORT_LIMIT: Duration = Duration::from_secs(5);
+
 /// TERM and INT have these numbers on every Linux.
 pub(super) const TERM: i32 = 15;
 pub(super) const INT: i32 = 2;
@@ -57,6 +60,6 @@ pub(super) const INT: i32 = 2;
 impl Policy {
     /// For what never served: as the stop timeout, but at most five seconds.
     pub(super) fn short_limit(&self) -> Duration {
-        self.stop_timeout.min(super::worker::SHORT_LIMIT)
+        self.stop_timeout.min(SHORT_LIMIT)
     }
 }

@@ -20,11 +20,9 @@ use std::time::Duration;
 
 use crate::wire::worker::Readiness;
 
-use super::policy::{INT, TERM};
+use super::policy::{INT, SHORT_LIMIT, TERM};
 use super::{Effect, Policy, Ready, StopSignal, Time, WorkerId};
 
-/// The stop ladder of a worker that never served, and of what a worker leaves behind that died by itself.
-pub(super) const SHORT_LIMIT: Duration = Duration::from_secs(5);
 /// After KILL: so long until the operator is told that it did not help.
 const SURVIVAL: Duration = Duration::from_secs(5);
 /// A process that dies closes its notice descriptor first. So long it has to die before the end of the descriptor is

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::io;
 
+use signal_hook::consts::{SIGCONT, SIGKILL, SIGTERM};
+
 use crate::core::{Effect, Event, WorkerId};
 use crate::sys::children::{self, Pid};
 use crate::sys::notice_fd;
@@ -27,11 +29,11 @@ impl EventLoop {
                 }
                 Effect::Retire { worker, signal } => self.retire(worker, signal),
                 Effect::Terminate { worker } => {
-                    self.signal_worker(worker, libc::SIGTERM);
+                    self.signal_worker(worker, SIGTERM);
                     // A stopped process takes it only when it is continued.
-                    self.signal_worker(worker, libc::SIGCONT);
+                    self.signal_worker(worker, SIGCONT);
                 }
-                Effect::Kill { worker } => self.signal_worker(worker, libc::SIGKILL),
+                Effect::Kill { worker } => self.signal_worker(worker, SIGKILL),
                 Effect::Forget { worker } => self.workers.forget(worker, &self.poll),
                 Effect::Listen { generation } => self.listen_again(generation),
                 Effect::RestoreFlags { nonblocking, clear_others } => {
@@ -63,7 +65,7 @@ impl EventLoop {
             let _ = notice_fd::send_line(worker.notice(), SHUTDOWN);
         }
         // A stopped process takes a signal, and reads a line, only when it is continued.
-        self.signal_worker(id, libc::SIGCONT);
+        self.signal_worker(id, SIGCONT);
     }
 
     /// The order may have waited behind others while the worker died. Once its first process is reaped, a signal goes
@@ -111,10 +113,10 @@ impl EventLoop {
         for pid in children::children().into_iter().filter(|pid| !workers.contains(pid)) {
             // TERM once each: some programs take the second for "at once".
             if kill {
-                self.tell_failure(pid, children::signal(pid, libc::SIGKILL));
+                self.tell_failure(pid, children::signal(pid, SIGKILL));
             } else if self.workers.swept.insert(pid) {
-                self.tell_failure(pid, children::signal(pid, libc::SIGTERM));
-                self.tell_failure(pid, children::signal(pid, libc::SIGCONT));
+                self.tell_failure(pid, children::signal(pid, SIGTERM));
+                self.tell_failure(pid, children::signal(pid, SIGCONT));
             }
         }
     }

@@ -124,19 +124,13 @@ fn note(signal: i32, code: i32) {
     // Made by the kernel these two are a fault: a breakpoint, or a call that a seccomp filter refused and that would
     // now seem to have returned its own number. Only a handler that knows the filter could go on.
     if !by_process && matches!(signal, libc::SIGTRAP | libc::SIGSYS) {
-        die_of(signal);
+        // Does not return: the signal has its default action again, and ends this process.
+        let _ = signal_hook::low_level::emulate_default_handler(signal);
     }
     COUNTS[signal as usize][usize::from(!by_process)].fetch_add(1, Ordering::SeqCst);
     // A full pipe is a readable one, so that a byte that does not fit is not missed.
     // SAFETY: writes one byte that lives through the call; errno is kept by signal-hook.
     unsafe { libc::write(WAKE.load(Ordering::Relaxed), [0u8].as_ptr().cast(), 1) };
-}
-
-/// Gives the signal its default action and sends it to this thread, where it takes effect once the handler returns.
-fn die_of(signal: i32) {
-    signal_state::set_ignored(signal, false);
-    // SAFETY: takes a number.
-    unsafe { libc::raise(signal) };
 }
 
 #[cfg(test)]
