@@ -50,7 +50,7 @@ fn a_boot_whose_worker_exits_says_the_status_and_what_srvwrap_holds() {
     assert_boot_fails(
         &["-p", "0", "sh", "-c", "exit 3"],
         1,
-        "exited with status 3 while starting (srvwrap holds port N: listen on the descriptor in LISTEN_FD, do not \
+        "exited with status 3 while starting (if the address was in use: srvwrap holds port N: listen on the descriptor in LISTEN_FD, do not \
          bind it)",
     );
     assert_boot_fails(&["sh", "-c", "exit 3"], 1, "exited with status 3 while starting");

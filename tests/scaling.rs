@@ -36,7 +36,7 @@ fn ttou_with_one_worker_is_refused() {
     let mut srvwrap = srvwrap(["sh", "-c", GATED]).online();
     let worker = srvwrap.worker_pids()[&0];
     srvwrap.signal(Signal::SIGTTOU);
-    srvwrap.wait_for("TTOU: refused, because the number of workers can be 1 to 65535");
+    srvwrap.wait_for("TTOU: refused, because there can be no fewer than 1 and no more than 65535 workers");
     assert!(is_alive(worker) && !srvwrap.has_said("told"), "{}", srvwrap.log());
     srvwrap.stop();
 }

@@ -68,6 +68,7 @@ pub(crate) enum Notice {
     Stopping {
         asker: Asker,
         workers: usize,
+        limit: Duration,
     },
     Killing {
         asker: Asker,
@@ -237,7 +238,9 @@ impl Display for Notice {
                 let after = Seconds(*after);
                 write!(f, "{address} was shut down, it seems by {who}, which ended {after} after it")
             }
-            Notice::Stopping { asker, workers } => write!(f, "{asker}: stopping {}", Workers(*workers)),
+            Notice::Stopping { asker, workers, limit } => {
+                write!(f, "{asker}: stopping {} within {}", Workers(*workers), Seconds(*limit))
+            }
             Notice::Killing { asker, workers } => write!(f, "{asker}: killing {}", Workers(*workers)),
             Notice::Stopped { killed: 0 } => write!(f, "stopped"),
             Notice::Stopped { killed: 1 } => write!(f, "stopped; 1 worker was killed"),
@@ -308,6 +311,7 @@ fn deploy(f: &mut Formatter<'_>, generation: u32, news: &DeployNews) -> fmt::Res
 impl Display for Refusal {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
+            Refusal::Summed { more: 0 } => write!(f, "what was to be scaled is taken back"),
             Refusal::Summed { more } => {
                 write!(f, "will scale by {more:+} once what is under way is done")
             }
@@ -315,7 +319,10 @@ impl Display for Refusal {
             Refusal::Stopping => write!(f, "refused, because srvwrap is stopping"),
             Refusal::Busy => write!(f, "refused, because a boot, deploy or scale is under way"),
             Refusal::Count { least, most } => {
-                write!(f, "refused, because the number of workers can be {least} to {most}")
+                write!(
+                    f,
+                    "refused, because there can be no fewer than {least} and no more than {most} workers"
+                )
             }
             Refusal::NothingToAbort => write!(f, "refused, because no deploy is under way"),
         }
@@ -446,12 +453,15 @@ fn boot_failed(f: &mut Formatter<'_>, failure: &Failure, heard: Heard, listeners
             f,
             "cannot start: {failure} (it must stay in the foreground; for a program that is to end, use --ready exec --on-crash exit)"
         ),
+        (Fault::Ended(Ending::Exited(126 | 127)), Heard::Nothing | Heard::End) if served.is_none() => {
+            write!(f, "cannot start: {failure} (a shell exits so where it cannot execute or find a command)")
+        }
         (Fault::Ended(Ending::Exited(_)), Heard::Nothing | Heard::End)
             if served.is_none() && !listeners.is_empty() =>
         {
             let holds = Holds(listeners);
             let them = if listeners.len() == 1 { "it" } else { "them" };
-            write!(f, "cannot start: {failure} ({holds}, do not bind {them})")
+            write!(f, "cannot start: {failure} (if the address was in use: {holds}, do not bind {them})")
         }
         (_, _) => write!(f, "cannot start: {failure}"),
     }

@@ -135,6 +135,9 @@ impl fmt::Display for Failure {
         }
         match &self.reason {
             Reason::Errno(_) if self.stage == Stage::Search => Ok(()),
+            Reason::Errno(errno @ Errno::EACCES) if self.stage == Stage::Directory => {
+                write!(f, ": {} (start srvwrap in one that its user may enter)", words(*errno))
+            }
             Reason::Errno(errno) => write!(f, ": {}", words(*errno)),
             Reason::NulByte => write!(f, ": it holds a NUL byte"),
             Reason::IsDirectory => write!(f, ": it is a directory"),

@@ -75,13 +75,13 @@ fn boots() -> Vec<(Notice, &'static str)> {
         ),
         (
             boot_failed(exited(1), Heard::Nothing, &one),
-            "cannot start: worker 3 (pid 4711) exited with status 1 while starting (srvwrap holds [::]:8000: listen on \
-             the descriptor in LISTEN_FD, do not bind it)",
+            "cannot start: worker 3 (pid 4711) exited with status 1 while starting (if the address was in use: srvwrap \
+             holds [::]:8000: listen on the descriptor in LISTEN_FD, do not bind it)",
         ),
         (
             boot_failed(exited(1), Heard::End, &["[::]:80", "[::]:443"]),
-            "cannot start: worker 3 (pid 4711) exited with status 1 while starting (srvwrap holds [::]:80, [::]:443: \
-             listen on the descriptors in LISTEN_FD_0 and so on, do not bind them)",
+            "cannot start: worker 3 (pid 4711) exited with status 1 while starting (if the address was in use: srvwrap \
+             holds [::]:80, [::]:443: listen on the descriptors in LISTEN_FD_0 and so on, do not bind them)",
         ),
         (
             boot_failed(exited(1), Heard::Words, &one),
@@ -279,7 +279,7 @@ fn others() -> Vec<(Notice, &'static str)> {
         (refused(CLIENT, Refusal::Busy), "refused, because a boot, deploy or scale is under way"),
         (
             refused(Asker::Signal("TTOU"), Refusal::Count { least: 1, most: 65_535 }),
-            "TTOU: refused, because the number of workers can be 1 to 65535",
+            "TTOU: refused, because there can be no fewer than 1 and no more than 65535 workers",
         ),
         (refused(CLIENT, Refusal::NothingToAbort), "refused, because no deploy is under way"),
         (Notice::Scale(ScaleNews::Began { from: 2, to: 1 }), "scaling from 2 to 1 worker"),
@@ -305,7 +305,10 @@ fn others() -> Vec<(Notice, &'static str)> {
             shut(&[W3, other, other], Mended::Healed),
             "127.0.0.1:8000 was shut down by worker 3 (pid 4711) or one of 2 others, it seems; listening again",
         ),
-        (Notice::Stopping { asker: Asker::Signal("TERM"), workers: 4 }, "TERM: stopping 4 workers"),
+        (
+            Notice::Stopping { asker: Asker::Signal("TERM"), workers: 4, limit: seconds(30) },
+            "TERM: stopping 4 workers within 30s",
+        ),
         (Notice::Killing { asker: Asker::Signal("QUIT"), workers: 1 }, "QUIT: killing 1 worker"),
         (Notice::Stopped { killed: 0 }, "stopped"),
         (Notice::Stopped { killed: 1 }, "stopped; 1 worker was killed"),

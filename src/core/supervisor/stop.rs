@@ -65,7 +65,7 @@ impl Supervisor {
         if let Some(asker) = asker {
             let workers = self.alive();
             let killing = Notice::Killing { asker, workers };
-            self.notice(if limit.is_zero() { killing } else { Notice::Stopping { asker, workers } });
+            self.notice(if limit.is_zero() { killing } else { Notice::Stopping { asker, workers, limit } });
         }
         let stop = Stop { askers: asker.into_iter().collect(), code, ..Stop::default() };
         self.activity = Activity::Stopping { stop, kill_at: now + limit };

@@ -28,7 +28,7 @@ fn a_worker_that_exits_ends_the_boot_with_1_and_takes_the_others_along() {
     assert_eq!(
         stage.told(),
         ["cannot start: worker 0 (pid 101) exited with status 3 while starting \
-            (srvwrap holds [::]:8000: listen on the descriptor in LISTEN_FD, do not bind it)"]
+            (if the address was in use: srvwrap holds [::]:8000: listen on the descriptor in LISTEN_FD, do not bind it)"]
     );
     assert_eq!(stage.retired(), [(1, 1, Some(15))]);
     assert_eq!(stage.ended, Some(1));
@@ -139,7 +139,7 @@ fn an_aborted_boot_ends_with_5() {
 fn a_stop_while_booting_ends_with_0_but_a_boot_that_had_failed_keeps_its_code() {
     let mut stage = booting(2);
     stage.signal("TERM");
-    assert_eq!(stage.told(), ["TERM: stopping 2 workers", "stopped"]);
+    assert_eq!(stage.told(), ["TERM: stopping 2 workers within 30s", "stopped"]);
     assert_eq!(stage.ended, Some(0));
 
     let mut stage = booting(2);

@@ -210,7 +210,10 @@ fn a_second_deploy_is_refused_and_leaves_the_first_alone() {
 fn no_workers_at_all_cannot_be_deployed() {
     let mut stage = Stage::serving(1);
     let none = stage.ask(Request::Deploy { spec: None, count: Some(0) });
-    assert_eq!(stage.answer(none), "refused, because the number of workers can be 1 to 65535");
+    assert_eq!(
+        stage.answer(none),
+        "refused, because there can be no fewer than 1 and no more than 65535 workers"
+    );
     assert_eq!(stage.online(), [(1, 0)]);
 }
 

@@ -95,16 +95,25 @@ fn the_count_is_1_to_65535_and_a_scale_to_what_there_is_is_done() {
     let mut stage = Stage::serving(2);
     for count in [0, 65_536, u32::MAX] {
         let refused = stage.scale(count);
-        assert_eq!(stage.answer(refused), "refused, because the number of workers can be 1 to 65535");
+        assert_eq!(
+            stage.answer(refused),
+            "refused, because there can be no fewer than 1 and no more than 65535 workers"
+        );
     }
     let less = stage.ask(Request::Scale(Scale::By(-2)));
-    assert_eq!(stage.answer(less), "refused, because the number of workers can be 1 to 65535");
+    assert_eq!(
+        stage.answer(less),
+        "refused, because there can be no fewer than 1 and no more than 65535 workers"
+    );
     let same = stage.scale(2);
     assert_eq!(stage.answer(same), "done");
     assert_eq!((stage.online().len(), stage.told()), (2, vec![]));
     stage.signal("TTOU");
     stage.signal("TTOU");
-    assert_eq!(stage.told()[1], "TTOU: refused, because the number of workers can be 1 to 65535");
+    assert_eq!(
+        stage.told()[1],
+        "TTOU: refused, because there can be no fewer than 1 and no more than 65535 workers"
+    );
     assert_eq!(stage.online(), [(1, 0)]);
 }
 

@@ -16,7 +16,7 @@ fn all_workers_are_told_then_the_listeners_close_and_it_ends_with_0() {
     assert_eq!(done[2], Effect::CloseListeners);
     assert_eq!(done.iter().filter(|effect| **effect == Effect::CloseListeners).count(), 1);
     assert_eq!(done.last(), Some(&Effect::End { code: 0 }));
-    assert_eq!(stage.told(), ["client: stopping 2 workers", "stopped"]);
+    assert_eq!(stage.told(), ["client: stopping 2 workers within 30s", "stopped"]);
     assert_eq!(stage.answer(stop), "done");
 }
 
@@ -52,7 +52,10 @@ fn a_repeated_term_changes_nothing() {
         stage.signal("TERM");
         stage.seconds(9);
     }
-    assert_eq!((stage.told(), stage.retired().len()), (vec!["TERM: stopping 1 worker".to_string()], 1));
+    assert_eq!(
+        (stage.told(), stage.retired().len()),
+        (vec!["TERM: stopping 1 worker within 30s".to_string()], 1)
+    );
     assert_eq!(stage.killed(), []);
     stage.seconds(3);
     assert_eq!((stage.killed(), stage.ended), (vec![(1, 0)], Some(0)));
@@ -73,7 +76,7 @@ fn a_second_int_counts_a_second_after_the_first_and_not_before() {
     assert_eq!(stage.killed(), [(1, 0), (1, 1)]);
     assert_eq!(
         stage.told(),
-        ["TERM: stopping 2 workers", "INT: killing 2 workers", "stopped; 2 workers were killed"]
+        ["TERM: stopping 2 workers within 30s", "INT: killing 2 workers", "stopped; 2 workers were killed"]
     );
     assert_eq!(stage.ended, Some(0));
 }
