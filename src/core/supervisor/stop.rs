@@ -148,7 +148,8 @@ impl Supervisor {
 
     pub(super) fn end(&mut self, stop: Stop) {
         let Stop { askers, code, killed, interrupted_at: _ } = stop;
-        if code == 0 {
+        // Any other code has its reason said already; that somebody had to be killed is told all the same.
+        if code == 0 || killed > 0 {
             self.notice(Notice::Stopped { killed });
         }
         self.answer_all(askers, &Answer::Done);

@@ -172,6 +172,17 @@ fn where_a_crash_is_to_end_srvwrap_a_failed_deploy_an_offline_and_a_scale_down_d
 }
 
 #[test]
+fn a_crash_that_ends_srvwrap_with_a_worker_that_takes_no_notice_says_that_it_was_killed() {
+    let mut stage = Stage::serving_with(Policy { on_crash: OnCrash::Exit, ..policy() }, 2);
+    stage.ends = Ends::Never;
+    stage.seconds(5);
+    stage.dies(stage.worker(1, 0), Ending::Exited(3));
+    stage.seconds(30);
+    assert_eq!((stage.killed(), stage.ended), (vec![(1, 1)], Some(3)));
+    assert_eq!(stage.told().last().unwrap(), "stopped; 1 worker was killed");
+}
+
+#[test]
 fn a_crash_that_ends_srvwrap_is_told_with_the_exit_code() {
     let mut stage = Stage::serving_with(Policy { on_crash: OnCrash::Exit, ..policy() }, 1);
     stage.seconds(5);
