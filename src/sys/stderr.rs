@@ -17,10 +17,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, major, minor};
 use nix::unistd::{isatty, write};
+
+use super::signal_state::{Change, SignalSet, change_mask};
 
 /// The most that one write may hold, so that a pipe takes all of it or nothing and no other writer gets into its
 /// middle: PIPE_BUF of Linux.
@@ -132,22 +133,18 @@ fn open_anew(given: BorrowedFd<'_>) -> Option<OwnedFd> {
 /// While this lives, a terminal that stops background writers (`stty tostop`) lets this thread write: its SIGTTOU
 /// comes anew at each attempt, as fast as the processor can.
 struct TerminalStop {
-    usual: SigSet,
+    usual: SignalSet,
 }
 
 impl TerminalStop {
     fn block() -> TerminalStop {
-        let mut usual = SigSet::empty();
-        let stop = SigSet::from(Signal::SIGTTOU);
-        // A mask of valid signals cannot be refused.
-        let _ = pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&stop), Some(&mut usual));
-        TerminalStop { usual }
+        TerminalStop { usual: change_mask(Change::Block, SignalSet::EMPTY.with(libc::SIGTTOU)) }
     }
 }
 
 impl Drop for TerminalStop {
     fn drop(&mut self) {
-        let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&self.usual), None);
+        change_mask(Change::Replace, self.usual);
     }
 }
 
@@ -159,6 +156,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use nix::fcntl::{FcntlArg, fcntl};
+    use nix::sys::signal::{SigSet, Signal};
 
     fn flags(fd: impl AsFd) -> OFlag {
         OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL).unwrap())

@@ -100,12 +100,13 @@ impl Supervisor {
             Turn::Crashed { served } => {
                 self.fail_deploy(now, id, Failure { who, fault, served: Some(served) });
             }
-            Turn::GaveUp | Turn::WasLate | Turn::NeverSpawned | Turn::DiedStarting => {
-                self.fail_deploy(now, id, Failure { who, fault, served: None });
-            }
-            Turn::Left | Turn::Stopped | Turn::Survived => {
-                self.fail_deploy(now, id, Failure { who, fault, served: None });
-            }
+            Turn::GaveUp
+            | Turn::WasLate
+            | Turn::NeverSpawned
+            | Turn::DiedStarting
+            | Turn::Left
+            | Turn::Stopped
+            | Turn::Survived => self.fail_deploy(now, id, Failure { who, fault, served: None }),
             Turn::Overran { .. } | Turn::RemnantOverran | Turn::Impossible => {
                 self.departing_turned(who, turn);
             }
