@@ -178,6 +178,9 @@ impl EventLoop {
     fn handle_timeout(&mut self) {
         let now = self.now();
         if self.supervisor.poll_timeout().is_some_and(|at| at <= now) {
+            // Who is dead is not late. A debugger that lets go of us may have taken the signal that told of it.
+            self.deaths_left = true;
+            self.handle_deaths();
             self.look_at_remnants();
             self.supervisor.handle_timeout(now);
         }
