@@ -18,6 +18,7 @@ pub(crate) use address::{Address, Listener};
 use crate::cli::{Given, Typed, UsageError};
 use crate::core::{OnCrash, Policy, Ready, StopSignal};
 use crate::units::parse_duration;
+use crate::wire::control::message::Order;
 
 /// All that `srvwrap run` was told.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,6 +35,67 @@ pub(crate) struct Config {
     pub(crate) node_channel: bool,
     /// The program and its arguments; at least one word, which may be empty.
     pub(crate) argv: Vec<OsString>,
+    /// The workers' directory, where it is not the caller's: absolute, and as it was named.
+    pub(crate) directory: Option<PathBuf>,
+    /// Variables to set for the workers.
+    pub(crate) environment: Vec<(OsString, OsString)>,
+    pub(crate) control: ControlPath,
+    /// Where `GET /livez` and `GET /readyz` are served over TCP.
+    pub(crate) health: Option<Address>,
+    pub(crate) pid_file: Option<PathBuf>,
+    /// Where notices go; none is stderr.
+    pub(crate) log: Option<PathBuf>,
+}
+
+/// Where the control socket is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ControlPath {
+    /// Absolute.
+    pub(crate) path: PathBuf,
+    /// Whether somebody named it: then srvwrap does not go on without.
+    pub(crate) given: bool,
+}
+
+/// What `srvwrap start` was told beside what [`Config`] has.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Daemon {
+    /// Where one is running already, deploy to it.
+    pub(crate) or_deploy: bool,
+    /// What workers write is appended to these.
+    pub(crate) stdout: PathBuf,
+    pub(crate) stderr: PathBuf,
+    pub(crate) display: Display,
+}
+
+/// How much a command that talks to a running srvwrap says, and in what form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Display {
+    /// Lines for people, drawn over one another on a terminal.
+    Progress,
+    /// Nothing but what was asked for, and errors.
+    Quiet,
+    /// JSON, one object a line.
+    Json,
+}
+
+/// A command that talks to a running srvwrap.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Call {
+    pub(crate) socket: PathBuf,
+    pub(crate) display: Display,
+    pub(crate) act: Act,
+}
+
+/// What such a command asks for.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Act {
+    Order(Order),
+    Status {
+        /// Ask again and again, so often.
+        watch: Option<Duration>,
+    },
+    History,
+    Events,
 }
 
 /// What a worker reads as its standard input.
@@ -78,6 +140,12 @@ impl Config {
             stdin: stdin(&options.stdin, count, surroundings)?,
             node_channel: options.node_channel,
             argv: program,
+            directory: None,
+            environment: Vec::new(),
+            control: ControlPath { path: surroundings.directory.join("srvwrap.sock"), given: false },
+            health: None,
+            pid_file: None,
+            log: None,
         })
     }
 }

@@ -9,6 +9,7 @@
 //! What this module does not do: hold a descriptor, read a clock, or decide what a message leads to.
 #![forbid(unsafe_code)]
 
+pub(crate) mod control;
 pub(crate) mod worker;
 
 use std::borrow::Cow;
