@@ -172,3 +172,33 @@ fn restarts_are_counted_over_generations_and_deploys_are_none() {
     stage.exits(3, 0, 1);
     assert_eq!(stage.restarts(), [2]);
 }
+
+#[test]
+fn a_slot_of_the_old_spec_that_crashes_does_not_hold_up_the_others() {
+    let mut stage = Stage::serving(3);
+    stage.starts = Starts::Silent;
+    stage.ask(rolling("second", 1));
+    stage.says_online(2, 0);
+    stage.says_online(2, 1);
+    // The old worker of the last slot is between two attempts while the two others are put back.
+    stage.exits(1, 2, 1);
+    stage.ask(Request::Abort);
+    stage.says_online(1, 0);
+    stage.says_online(1, 1);
+    assert_eq!(stage.online(), [(1, 0), (1, 1)]);
+}
+
+#[test]
+fn slots_that_the_old_generation_does_not_have_are_not_put_back() {
+    let mut stage = Stage::serving(1);
+    stage.starts = Starts::Silent;
+    let deploy = Deploy { workers: Some(3), surge: Some(1), ..Deploy::default() };
+    let deploy = stage.ask(Request::Deploy(deploy));
+    stage.says_online(2, 0);
+    stage.says_online(2, 1);
+    stage.exits(2, 2, 1);
+    assert_eq!(stage.rows("online"), [(2, 0)]);
+    stage.says_online(1, 0);
+    assert!(stage.answer(deploy).starts_with("failed: "));
+    assert_eq!(stage.online(), [(1, 0)]);
+}
