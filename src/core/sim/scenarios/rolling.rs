@@ -202,3 +202,33 @@ fn slots_that_the_old_generation_does_not_have_are_not_put_back() {
     assert!(stage.answer(deploy).starts_with("failed: "));
     assert_eq!(stage.online(), [(1, 0)]);
 }
+
+#[test]
+fn a_slot_that_nobody_serves_is_filled_beside_the_one_that_is_put_back() {
+    let mut stage = Stage::serving(3);
+    stage.starts = Starts::Silent;
+    stage.ask(rolling("second", 1));
+    stage.says_online(2, 0);
+    stage.says_online(2, 1);
+    stage.done();
+    stage.exits(2, 1, 1);
+    assert_eq!(stage.spawned(), [(1, 0), (1, 1)]);
+}
+
+#[test]
+fn a_new_worker_that_never_served_has_the_short_limit_and_one_that_did_the_whole() {
+    let mut stage = Stage::serving(2);
+    stage.starts = Starts::Silent;
+    stage.ask(rolling("second", 1));
+    stage.says_online(2, 0);
+    stage.ends = Ends::Never;
+    stage.ask(Request::Abort);
+    stage.says_online(1, 0);
+    stage.done();
+    stage.seconds(5);
+    assert_eq!(stage.killed(), [(2, 1)]);
+    stage.seconds(24);
+    assert_eq!(stage.killed(), [(2, 1)]);
+    stage.seconds(1);
+    assert_eq!(stage.killed(), [(2, 1), (2, 0)]);
+}
