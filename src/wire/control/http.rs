@@ -129,6 +129,7 @@ impl Reader {
     /// Takes what was read, best when [`Reader::next`] has nothing left: what is fed is kept until it is taken.
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
         if !matches!(self.state, State::Refused) {
+            self.searched = self.searched.saturating_sub(self.taken);
             self.bytes.drain(..mem::take(&mut self.taken));
             self.bytes.extend_from_slice(bytes);
         }

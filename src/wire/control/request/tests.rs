@@ -62,7 +62,7 @@ fn a_wrong_field_is_named_with_what_it_must_be() {
         (
             deploy as Read,
             "{\"timeout\": 1}",
-            "unknown field \"timeout\": POST /deploy takes workers, timeout_ms, ",
+            "unknown field \"timeout\": POST /deploy takes program, directory, ",
         ),
         (rollback, "{\"program\": [\"a\"]}", "unknown field \"program\": POST /rollback takes workers, "),
         (abort, "{\"now\": true}", "unknown field \"now\": POST /abort takes none"),
