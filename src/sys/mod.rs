@@ -4,9 +4,11 @@
 //! generation; `event_loop` translates.
 
 #[cfg(test)]
-mod apart;
+pub(crate) mod apart;
 mod bind_error;
 pub(crate) mod children;
+pub(crate) mod control;
+mod directory;
 pub(crate) mod failure;
 mod half_closed;
 pub(crate) mod hang_ups;
