@@ -70,12 +70,19 @@ impl Directory {
 
     /// What root makes where everybody may remove it, everybody may replace. The sticky bit of /tmp prevents that.
     pub(super) fn judge(&self, path: &Path) -> Result<(), DirectoryError> {
-        let status = fstat(&self.fd).map_err(|errno| DirectoryError::Os(path.to_owned(), errno))?;
-        let open_to_all = status.st_mode & (libc::S_IWOTH | libc::S_ISVTX) == libc::S_IWOTH;
-        match open_to_all && geteuid().is_root() {
+        match geteuid().is_root() && self.is_open_to_all() && self.mode() & libc::S_ISVTX == 0 {
             true => Err(DirectoryError::Unsafe(path.to_owned())),
             false => Ok(()),
         }
+    }
+
+    /// Whether everybody may make files in it.
+    pub(super) fn is_open_to_all(&self) -> bool {
+        self.mode() & libc::S_IWOTH != 0
+    }
+
+    fn mode(&self) -> libc::mode_t {
+        fstat(&self.fd).expect("an open directory has a mode").st_mode
     }
 
     /// Makes this the current directory, which belongs to the whole process, until the visit is dropped.
