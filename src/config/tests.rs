@@ -70,6 +70,7 @@ fn a_program_alone_gets_the_documented_defaults() {
         stdin: Stdin::Null,
         node_channel: false,
         argv: vec!["x".into()],
+        ..config(&[])
     };
     assert_eq!(config(&[]), expected);
 }
@@ -93,6 +94,7 @@ fn each_option_reaches_its_place() {
         stdin: Stdin::Null,
         node_channel: true,
         argv: vec!["x".into()],
+        ..config(&[])
     };
     assert_eq!(config(&line.split(' ').collect::<Vec<_>>()), expected);
 }
