@@ -82,7 +82,7 @@ fn run(typed: Typed, startup: Startup) -> ExitCode {
     };
     let environment = environment::inherited(env::vars_os());
     let spec = Spec { argv: config.argv.clone(), environment, directory };
-    match EventLoop::new(Start { startup, config, spec }) {
+    match EventLoop::new(&mut Start { startup, config, spec, report: None }) {
         Ok(event_loop) => {
             // Paths are absolute from here on, and srvwrap keeps nobody from unmounting.
             let _ = env::set_current_dir("/");
