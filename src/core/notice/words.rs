@@ -409,7 +409,7 @@ impl Display for Workers {
 }
 
 /// A time as an operator writes it: 250ms, 1.2s, 30s.
-pub(crate) struct Seconds(pub(crate) Duration);
+pub(super) struct Seconds(pub(super) Duration);
 
 impl Display for Seconds {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
