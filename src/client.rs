@@ -1,0 +1,6 @@
+//! client
+
+mod block;
+mod cells;
+mod display;
+mod tables;
