@@ -29,6 +29,7 @@ use crate::core::{Asker, Event, Request, Scale, Spec, Supervisor, Time, WorkerId
 use crate::log::Log;
 use crate::sys::signals::{Arrived, Origin, Signals};
 use crate::sys::startup::Startup;
+use crate::wire::control::message::Deploy;
 
 use listeners::Listeners;
 use workers::Workers;
@@ -226,11 +227,13 @@ fn meaning(arrived: Arrived) -> Meaning {
     let more = i32::try_from(arrived.count).unwrap_or(i32::MAX);
     match (arrived.signal, arrived.origin) {
         (SIGCHLD, _) => Meaning::Death,
-        (SIGTERM, _) => Meaning::Request("TERM", Request::Stop),
+        (SIGTERM, _) => Meaning::Request("TERM", Request::Stop { timeout: None }),
         (SIGINT, _) => Meaning::Request("INT", Request::Interrupt),
         (SIGQUIT, _) => Meaning::Request("QUIT", Request::Kill),
-        (SIGHUP, Origin::Process) => Meaning::Request("HUP", Request::Deploy { spec: None, count: None }),
-        (SIGHUP, Origin::Kernel) => Meaning::Request("the terminal's hang-up", Request::Stop),
+        (SIGHUP, Origin::Process) => Meaning::Request("HUP", Request::Deploy(Deploy::default())),
+        (SIGHUP, Origin::Kernel) => {
+            Meaning::Request("the terminal's hang-up", Request::Stop { timeout: None })
+        }
         (SIGTTIN, Origin::Process) => Meaning::Request("TTIN", Request::Scale(Scale::By(more))),
         (SIGTTOU, Origin::Process) => Meaning::Request("TTOU", Request::Scale(Scale::By(-more))),
         (SIGUSR2, _) => Meaning::Remark("USR2 ignored: this version cannot upgrade itself in place"),

@@ -69,6 +69,12 @@ fn a_program_alone_gets_the_documented_defaults() {
         stop_leader_only: false,
         stdin: Stdin::Null,
         node_channel: false,
+        directory: None,
+        environment: Vec::new(),
+        control: ControlPath { path: "/srv/srvwrap.sock".into(), given: false },
+        health: None,
+        pid_file: None,
+        log: None,
         argv: vec!["x".into()],
     };
     assert_eq!(config(&[]), expected);
@@ -92,6 +98,12 @@ fn each_option_reaches_its_place() {
         stop_leader_only: true,
         stdin: Stdin::Null,
         node_channel: true,
+        directory: None,
+        environment: Vec::new(),
+        control: ControlPath { path: "/srv/srvwrap.sock".into(), given: false },
+        health: None,
+        pid_file: None,
+        log: None,
         argv: vec!["x".into()],
     };
     assert_eq!(config(&line.split(' ').collect::<Vec<_>>()), expected);

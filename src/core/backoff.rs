@@ -72,6 +72,11 @@ impl Backoff {
         Telling::Failure { untold: std::mem::take(&mut self.untold) }
     }
 
+    /// How many there were in a row.
+    pub(super) fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// Whether it is news that the next worker is online: not where each one comes online in a crash loop.
     pub(super) fn tells_online(&self) -> bool {
         self.failures <= TOLD_SINGLY || !self.was_online

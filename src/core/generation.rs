@@ -4,6 +4,8 @@
 //!   Vacant ──> Filling ──> Filled ──> Awaiting ──> Replacing ──> Filled
 //!      ^          │           │      (it said offline, or is recycled: it serves on until the other is online)
 //!      └──────────┴───────────┘  its worker failed
+//!
+//!   Closed: nobody, and nobody is wanted, because the other generation of a rolling deploy has this slot
 //! ```
 //!
 //! A slot has at most one worker that is online and wanted, and one that starts to take its place. Workers that
@@ -13,6 +15,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::backoff::{Backoff, Random};
+use super::notice::Failure;
 use super::{Spec, Time, WorkerId};
 
 /// All slots of one deploy.
@@ -31,6 +34,12 @@ pub(super) struct Generation {
 pub(super) struct Slot {
     pub(super) seat: Seat,
     pub(super) backoff: Backoff,
+    /// How often it was filled anew, deploys apart; over all generations.
+    pub(super) restarts: u32,
+    /// How its last worker failed, while the next one waits.
+    pub(super) failure: Option<Failure>,
+    /// Whether a worker was made for it in this generation.
+    taken: bool,
 }
 
 /// Who has a slot.
@@ -46,12 +55,28 @@ pub(super) enum Seat {
     Awaiting { old: WorkerId, retry_at: Time },
     /// A worker that serves but is to be replaced, and the one that starts to take its place.
     Replacing { old: WorkerId, new: WorkerId },
+    /// Nobody, and nobody is wanted.
+    Closed,
 }
 
 impl Generation {
     pub(super) fn new(number: u32, spec: Spec, count: u32, now: Time) -> Generation {
         let slots = (0..count).map(|_| Slot::new(now)).collect();
         Generation { number, spec, slots, nonblocking: BTreeSet::new() }
+    }
+
+    /// Nobody is wanted until a slot is opened.
+    pub(super) fn close_all(&mut self) {
+        for slot in &mut self.slots {
+            slot.seat = Seat::Closed;
+        }
+    }
+
+    /// The slots' history goes over to the generation that takes their place.
+    pub(super) fn inherit(&mut self, old: &Generation) {
+        for (slot, before) in self.slots.iter_mut().zip(&old.slots) {
+            slot.restarts += before.restarts;
+        }
     }
 
     pub(super) fn slot(&mut self, number: u32) -> Option<&mut Slot> {
@@ -94,22 +119,38 @@ impl Generation {
 
 impl Slot {
     fn new(now: Time) -> Slot {
-        Slot { seat: Seat::Vacant { retry_at: now }, backoff: Backoff::default() }
+        let seat = Seat::Vacant { retry_at: now };
+        Slot { seat, backoff: Backoff::default(), restarts: 0, failure: None, taken: false }
     }
 
-    fn retry_at(&self) -> Option<Time> {
+    /// From now on a worker is wanted.
+    pub(super) fn open(&mut self, now: Time) {
+        if self.seat == Seat::Closed {
+            self.seat = Seat::Vacant { retry_at: now };
+        }
+    }
+
+    /// From now on nobody is wanted. Returns the workers that lose their seat.
+    pub(super) fn close(&mut self) -> impl Iterator<Item = WorkerId> + use<> {
+        std::mem::replace(&mut self.seat, Seat::Closed).workers()
+    }
+
+    pub(super) fn retry_at(&self) -> Option<Time> {
         match self.seat {
             Seat::Vacant { retry_at } | Seat::Awaiting { retry_at, .. } => Some(retry_at),
-            Seat::Filling { .. } | Seat::Filled { .. } | Seat::Replacing { .. } => None,
+            Seat::Filling { .. } | Seat::Filled { .. } | Seat::Replacing { .. } | Seat::Closed => None,
         }
     }
 
     /// A worker is being made for it.
     pub(super) fn take(&mut self, worker: WorkerId) {
+        self.restarts += u32::from(std::mem::replace(&mut self.taken, true));
         self.seat = match self.seat {
             Seat::Vacant { .. } => Seat::Filling { worker },
             Seat::Awaiting { old, .. } => Seat::Replacing { old, new: worker },
-            other @ (Seat::Filling { .. } | Seat::Filled { .. } | Seat::Replacing { .. }) => other,
+            other @ (Seat::Filling { .. } | Seat::Filled { .. } | Seat::Replacing { .. } | Seat::Closed) => {
+                other
+            }
         };
     }
 
@@ -125,7 +166,7 @@ impl Slot {
                 None
             }
             Seat::Filling { .. } | Seat::Replacing { .. } => None,
-            Seat::Vacant { .. } | Seat::Filled { .. } | Seat::Awaiting { .. } => None,
+            Seat::Vacant { .. } | Seat::Filled { .. } | Seat::Awaiting { .. } | Seat::Closed => None,
         }
     }
 
@@ -164,6 +205,7 @@ impl Slot {
                 self.left();
                 None
             }
+            Seat::Closed => None,
         }
     }
 
@@ -172,7 +214,9 @@ impl Slot {
         self.seat = match self.seat {
             Seat::Replacing { old: _, new } => Seat::Filling { worker: new },
             Seat::Awaiting { old: _, retry_at } => Seat::Vacant { retry_at },
-            other @ (Seat::Vacant { .. } | Seat::Filling { .. } | Seat::Filled { .. }) => other,
+            other @ (Seat::Vacant { .. } | Seat::Filling { .. } | Seat::Filled { .. } | Seat::Closed) => {
+                other
+            }
         };
     }
 
@@ -185,6 +229,7 @@ impl Slot {
             Seat::Filled { worker } => (Seat::Awaiting { old: worker, retry_at }, None),
             Seat::Awaiting { old, .. } => (Seat::Awaiting { old, retry_at }, None),
             Seat::Replacing { old, new } => (Seat::Awaiting { old, retry_at }, Some(new)),
+            Seat::Closed => (Seat::Closed, None),
         };
         self.seat = seat;
         useless
@@ -194,7 +239,7 @@ impl Slot {
 impl Seat {
     pub(super) fn workers(self) -> impl Iterator<Item = WorkerId> {
         let (first, second) = match self {
-            Seat::Vacant { .. } => (None, None),
+            Seat::Vacant { .. } | Seat::Closed => (None, None),
             Seat::Filling { worker } | Seat::Filled { worker } => (Some(worker), None),
             Seat::Awaiting { old, .. } => (Some(old), None),
             Seat::Replacing { old, new } => (Some(old), Some(new)),

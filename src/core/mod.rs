@@ -25,19 +25,22 @@ mod notice;
 mod policy;
 #[cfg(test)]
 mod sim;
+mod spec;
 mod supervisor;
 mod worker;
 
-use std::ffi::OsString;
 use std::ops::{Add, Sub};
-use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::wire::control::message::{Deploy, Outcome};
 use crate::wire::worker::Said;
 
 pub(crate) use notice::Notice;
 pub(crate) use policy::{OnCrash, Policy, Ready, StopSignal};
-pub(crate) use supervisor::Supervisor;
+pub(crate) use spec::Spec;
+pub(crate) use supervisor::{Deployed, Status, Supervisor};
+
+pub(crate) use crate::wire::control::message::Scale;
 
 /// A moment on the monotonic clock, as the time since some fixed moment before the program's start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,16 +68,6 @@ pub(crate) struct WorkerId(pub(crate) u64);
 /// One question of one client of the control socket: never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ClientId(pub(crate) u64);
-
-/// What a generation runs. Immutable; the target count is apart from it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Spec {
-    /// The program as it was typed, and its arguments.
-    pub(crate) argv: Vec<OsString>,
-    pub(crate) environment: Vec<(OsString, OsString)>,
-    /// As it was named, so that a symlink in it is followed anew at every spawn.
-    pub(crate) directory: PathBuf,
-}
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,36 +127,29 @@ pub(crate) enum Asker {
     Boot,
     /// A signal, by its name. Its answer is a notice.
     Signal(&'static str),
-    /// A client of the control socket.
-    #[cfg_attr(not(test), expect(dead_code, reason = "there is no control socket yet"))]
-    Client(ClientId),
+    /// A client of the control socket, and the user that it runs as.
+    Client { client: ClientId, uid: u32 },
 }
 
 /// What can be asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
-    /// Replace the generation; `None` keeps what there is.
-    Deploy { spec: Option<Spec>, count: Option<u32> },
+    /// Replace the generation by one of a spec that is changed so.
+    Deploy(Deploy),
+    /// Replace the generation by one of the spec before.
+    Rollback(Deploy),
     /// End the deploy in progress.
-    #[cfg_attr(not(test), expect(dead_code, reason = "there is no control socket yet"))]
     Abort,
     /// Change the target count.
     Scale(Scale),
-    /// Tell all workers to stop, then end.
-    Stop,
+    /// Tell all workers to stop, then end. `timeout` is in the place of the policy's.
+    Stop { timeout: Option<Duration> },
     /// As [`Request::Stop`]; but the second one, a second or more after the first, kills.
     Interrupt,
     /// Kill all workers, then end.
     Kill,
-}
-
-/// A new target count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scale {
-    /// So many.
-    To(u32),
-    /// So many more, or less.
-    By(i32),
+    /// Send a signal, by its number, to each worker that serves, or to that of one slot.
+    Signal { signal: i32, slot: Option<u32> },
 }
 
 /// What to do.
@@ -178,6 +164,8 @@ pub(crate) enum Effect {
     Terminate { worker: WorkerId },
     /// Send KILL to the worker's process group.
     Kill { worker: WorkerId },
+    /// Send this signal, which an operator wants it to have, to the worker's first process.
+    Signal { worker: WorkerId, signal: i32 },
     /// Forget the worker: no process of it is left.
     Forget { worker: WorkerId },
     /// Call listen(2) again on every listener, and look at its flags; answered by [`Event::Listened`].
@@ -199,12 +187,8 @@ pub(crate) enum Effect {
 
 /// How a question was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
-    Done,
-    /// It was tried and did not come off.
-    Failed(Notice),
-    /// It was not tried.
-    Refused(Notice),
-    /// It was ended, by an abort or by a stop.
-    Aborted,
+pub(crate) struct Answer {
+    pub(crate) outcome: Outcome,
+    /// What became of it, in a sentence.
+    pub(crate) notice: Notice,
 }

@@ -1,13 +1,20 @@
 //! Every sentence about running workers that an operator reads.
 //!
 //! Lower case, the object named, the cause last, the next step if there is one, no period. In a notice the number of a
-//! worker is its slot. This file words facts; it decides nothing, and who prints them is `log.rs`.
+//! worker is its slot. These are the facts; `words.rs` has their sentences and `event.rs` their form for programs. It
+//! decides nothing, and who prints them is `log.rs`.
 
-use std::fmt::{self, Display, Formatter};
+mod event;
+mod words;
+
 use std::time::Duration;
+
+use crate::wire::control::message::Outcome;
 
 use super::worker::{Asked, Heard};
 use super::{Asker, Ending, Mended};
+
+pub(crate) use words::Seconds;
 
 /// One fact that an operator is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +84,14 @@ pub(crate) enum Notice {
     Stopped {
         killed: u32,
     },
+    /// What somebody had asked for is not finished, because srvwrap stops.
+    CutShort,
+    Signalled {
+        asker: Asker,
+        signal: i32,
+        slot: Option<u32>,
+        workers: usize,
+    },
 }
 
 /// A worker as the operator knows it.
@@ -85,6 +100,7 @@ pub(crate) struct Who {
     pub(crate) slot: u32,
     /// 0 where there is no process.
     pub(crate) pid: u32,
+    pub(crate) generation: u32,
 }
 
 /// Which worker failed, how, and after how long online (none: it never was).
@@ -149,6 +165,7 @@ pub(crate) enum DeployNews {
     Began {
         count: u32,
         asker: Asker,
+        surge: Option<u32>,
     },
     Failed {
         failure: Failure,
@@ -165,7 +182,25 @@ pub(crate) enum DeployNews {
     AbortedLate {
         killed: usize,
     },
+    /// Its whole time was over.
+    TimedOut {
+        limit: Duration,
+        keeps: Option<u32>,
+    },
+    TimedOutLate {
+        limit: Duration,
+        killed: usize,
+    },
+    /// A rolling one has failed, and so many of its workers serve until the old spec does in their place.
+    PuttingBack {
+        slots: usize,
+        old: u32,
+    },
     Baking {
+        time: Duration,
+    },
+    /// As `Baking`, but the old generation has gone already.
+    BakingAlone {
         time: Duration,
     },
     Flipped {
@@ -173,6 +208,12 @@ pub(crate) enum DeployNews {
         leaving: usize,
     },
     Done {
+        count: u32,
+        after: Duration,
+    },
+    /// It is live, but was aborted or timed out while the old generation retired.
+    DoneLate {
+        outcome: Outcome,
         count: u32,
         after: Duration,
     },
@@ -194,6 +235,13 @@ pub(crate) enum Refusal {
         most: u32,
     },
     NothingToAbort,
+    NothingBefore,
+    OnlyFilesChanged,
+    /// Somebody has deployed since.
+    OtherGeneration {
+        is: u32,
+        wanted: u32,
+    },
 }
 
 /// How a change of the target count goes on.
@@ -201,181 +249,8 @@ pub(crate) enum Refusal {
 pub(crate) enum ScaleNews {
     Began { from: u32, to: u32 },
     Grown { count: u32, after: Duration },
+    Shrunk { count: u32 },
     Failed { failure: Failure, count: u32 },
-}
-
-impl Display for Notice {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Notice::Listening { name: Some(name), address } => write!(f, "listening on {address} ({name})"),
-            Notice::Listening { name: None, address } => write!(f, "listening on {address}"),
-            Notice::BacklogClamped { limit, wanted } => write!(
-                f,
-                "the kernel limits the backlog to {limit} of {wanted} connections (net.core.somaxconn)"
-            ),
-            Notice::PassesNothingOn { program } => write!(
-                f,
-                "{program} passes no descriptors on to the program that it starts: give that program itself, as in \
-                 srvwrap node server.js"
-            ),
-            Notice::Worker { who, news } => write!(f, "{who} {news}"),
-            Notice::WorkerFailed { failure, next, untold: 0 } => write!(f, "{failure}; {next}"),
-            Notice::WorkerFailed { failure, next, untold } => {
-                write!(f, "{failure}, as {untold} before it; {next}")
-            }
-            Notice::BootFailed { failure, heard, listeners } => boot_failed(f, failure, *heard, listeners),
-            Notice::Booted { count, after } => {
-                write!(f, "workers online: {count}, after {}", Seconds(*after))
-            }
-            Notice::Deploy { generation, news } => deploy(f, *generation, news),
-            Notice::Refused { asker: Asker::Client(_), why } => write!(f, "{why}"),
-            Notice::Refused { asker, why } => write!(f, "{asker}: {why}"),
-            Notice::Scale(news) => write!(f, "{news}"),
-            Notice::ListenerShut { address, suspects, before, outcome } => {
-                listener_shut(f, address, suspects, *before, *outcome)
-            }
-            Notice::ListenerShutBy { address, who, after } => {
-                let after = Seconds(*after);
-                write!(f, "{address} was shut down, it seems by {who}, which ended {after} after it")
-            }
-            Notice::Stopping { asker, workers, limit } => {
-                write!(f, "{asker}: stopping {} within {}", Workers(*workers), Seconds(*limit))
-            }
-            Notice::Killing { asker, workers } => write!(f, "{asker}: killing {}", Workers(*workers)),
-            Notice::Stopped { killed: 0 } => write!(f, "stopped"),
-            Notice::Stopped { killed: 1 } => write!(f, "stopped; 1 worker was killed"),
-            Notice::Stopped { killed } => write!(f, "stopped; {killed} workers were killed"),
-        }
-    }
-}
-
-impl Display for WorkerNews {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            WorkerNews::Online { after } => write!(f, "online after {}", Seconds(*after)),
-            WorkerNews::HushedEarly { limit } => {
-                let limit = Seconds(*limit);
-                write!(f, "closed fd 3 without saying online; it counts as late after {limit}")
-            }
-            WorkerNews::Offline { why } if why.is_empty() => write!(f, "said offline; replacing it"),
-            WorkerNews::Offline { why } => write!(f, "said offline: {why}; replacing it"),
-            WorkerNews::Left => write!(f, "ended, as it had said"),
-            WorkerNews::Overran { asked } => overran(f, *asked),
-            WorkerNews::RemnantOverran => write!(
-                f,
-                "ended, but what it had started did not: killed (a shell that starts the server should exec it)"
-            ),
-            WorkerNews::Survived => {
-                write!(f, "is still there 5s after KILL, held by the kernel: no longer waited for")
-            }
-            WorkerNews::Impossible => {
-                write!(f, "did what no process can do: this is a fault of srvwrap, please report it")
-            }
-        }
-    }
-}
-
-fn deploy(f: &mut Formatter<'_>, generation: u32, news: &DeployNews) -> fmt::Result {
-    match news {
-        DeployNews::Cut { fault, keeps: None } => write!(f, "cannot start: {fault}"),
-        DeployNews::Aborted { keeps: None } => write!(f, "start aborted"),
-        DeployNews::Began { count, asker } => {
-            write!(f, "deploy {generation} began ({asker}): starting {}", Workers(*count as usize))
-        }
-        DeployNews::Failed { failure, keeps } => {
-            write!(f, "deploy {generation} failed: {failure}; generation {keeps} keeps serving")
-        }
-        DeployNews::Cut { fault, keeps: Some(keeps) } => {
-            write!(f, "deploy {generation} failed: {fault}; generation {keeps} keeps serving")
-        }
-        DeployNews::Aborted { keeps: Some(keeps) } => {
-            write!(f, "deploy {generation} aborted; generation {keeps} keeps serving")
-        }
-        DeployNews::AbortedLate { killed } => {
-            let workers = Workers(*killed);
-            write!(f, "deploy {generation} is live, though aborted; killing {workers} of the old generation")
-        }
-        DeployNews::Baking { time } => {
-            write!(f, "deploy {generation} is online; both generations serve for {}", Seconds(*time))
-        }
-        DeployNews::Flipped { old, leaving } => {
-            write!(f, "deploy {generation} is live; retiring {} of generation {old}", Workers(*leaving))
-        }
-        DeployNews::Done { count, after } => {
-            let workers = Workers(*count as usize);
-            write!(f, "deploy {generation} done after {} with {workers}", Seconds(*after))
-        }
-    }
-}
-
-impl Display for Refusal {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Refusal::Summed { more: 0 } => write!(f, "what was to be scaled is taken back"),
-            Refusal::Summed { more } => {
-                write!(f, "will scale by {more:+} once what is under way is done")
-            }
-            Refusal::Remembered => write!(f, "will deploy once what is under way is done"),
-            Refusal::Stopping => write!(f, "refused, because srvwrap is stopping"),
-            Refusal::Busy => write!(f, "refused, because a boot, deploy or scale is under way"),
-            Refusal::Count { least, most } => {
-                write!(
-                    f,
-                    "refused, because there can be no fewer than {least} and no more than {most} workers"
-                )
-            }
-            Refusal::NothingToAbort => write!(f, "refused, because no deploy is under way"),
-        }
-    }
-}
-
-impl Display for ScaleNews {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            ScaleNews::Began { from, to } => write!(f, "scaling from {from} to {}", Workers(*to as usize)),
-            ScaleNews::Grown { count, after } => {
-                write!(f, "scaled to {} after {}", Workers(*count as usize), Seconds(*after))
-            }
-            ScaleNews::Failed { failure, count } => {
-                write!(f, "scaling failed: {failure}; back to {}", Workers(*count as usize))
-            }
-        }
-    }
-}
-
-impl Display for Failure {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Failure { who, fault, served } = self;
-        match fault {
-            // What has not become a program has done nothing, and its pid means nothing to anybody.
-            Fault::Ended(Ending::NotExecuted { why, .. }) | Fault::NotSpawned(why) => {
-                return write!(f, "worker {}: {why}", who.slot);
-            }
-            Fault::Ended(Ending::Exited(_) | Ending::Signaled(_)) | Fault::GaveUp(_) => {
-                write!(f, "{who} {fault}")?;
-            }
-            Fault::None | Fault::Late(_) | Fault::Rebound(_) => return write!(f, "{who} {fault}"),
-        }
-        match served {
-            Some(served) => write!(f, " after {} online", Seconds(*served)),
-            None => write!(f, " while starting"),
-        }
-    }
-}
-
-impl Display for Fault {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Fault::None => write!(f, "failed"),
-            Fault::Ended(Ending::Exited(status)) => write!(f, "exited with status {status}"),
-            Fault::Ended(Ending::Signaled(number)) => write!(f, "was killed by {}", Signal(*number)),
-            Fault::Ended(Ending::NotExecuted { why, .. }) | Fault::NotSpawned(why) => write!(f, "{why}"),
-            Fault::Late(limit) => write!(f, "was not online within {}", Seconds(*limit)),
-            Fault::GaveUp(why) if why.is_empty() => write!(f, "said offline"),
-            Fault::GaveUp(why) => write!(f, "said offline ({why})"),
-            Fault::Rebound(address) => write!(f, "{address} was shut down under its workers"),
-        }
-    }
 }
 
 impl Fault {
@@ -402,188 +277,6 @@ impl Fault {
         }
     }
 }
-
-impl Display for Next {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Next::RetryIn(time) if time.is_zero() => write!(f, "replacing it"),
-            Next::RetryIn(time) => write!(f, "retrying in {}", Seconds(*time)),
-            Next::UnderWay => write!(f, "its replacement is starting already"),
-            Next::Exit(code) => write!(f, "stopping with exit code {code}, as --on-crash exit asks"),
-        }
-    }
-}
-
-fn overran(f: &mut Formatter<'_>, asked: Asked) -> fmt::Result {
-    match asked {
-        Asked::Offline => write!(f, "said offline, but did not end within its limit: killed"),
-        Asked::Signal(number) => {
-            let signal = Signal(number);
-            write!(
-                f,
-                "did not end within its limit after {signal}: killed (--stop-timeout gives more time, --stop-signal another signal)"
-            )
-        }
-        Asked::Line => write!(
-            f,
-            "did not end within its limit after the \"shutdown\" line: killed (--stop-signal TERM sends a signal too)"
-        ),
-    }
-}
-
-/// The first thing that most users will ever read: what the program did, and what to try.
-fn boot_failed(f: &mut Formatter<'_>, failure: &Failure, heard: Heard, listeners: &[String]) -> fmt::Result {
-    let Failure { who, fault, served } = failure;
-    match (fault, heard) {
-        (Fault::Late(limit), Heard::Nothing) => {
-            let limit = Seconds(*limit);
-            write!(f, "cannot start: {who} said nothing on fd 3 within {limit} ({})", Remedy(listeners))
-        }
-        (Fault::Late(limit), Heard::Words) => write!(
-            f,
-            "cannot start: {who} was not online within {}: what it wrote to fd 3 was none of online, ready and READY=1",
-            Seconds(*limit)
-        ),
-        (Fault::Late(limit), Heard::End) => write!(
-            f,
-            "cannot start: {who} closed fd 3 without a word, and was not online within {} (was it a wrapper that closed it? or use --ready after=2s)",
-            Seconds(*limit)
-        ),
-        (Fault::Ended(Ending::Exited(0)), Heard::Nothing | Heard::End) if served.is_none() => write!(
-            f,
-            "cannot start: {failure} (it must stay in the foreground; for a program that is to end, use --ready exec --on-crash exit)"
-        ),
-        (Fault::Ended(Ending::Exited(126 | 127)), Heard::Nothing | Heard::End) if served.is_none() => {
-            write!(f, "cannot start: {failure} (a shell exits so where it cannot execute or find a command)")
-        }
-        (Fault::Ended(Ending::Exited(_)), Heard::Nothing | Heard::End)
-            if served.is_none() && !listeners.is_empty() =>
-        {
-            let holds = Holds(listeners);
-            let them = if listeners.len() == 1 { "it" } else { "them" };
-            write!(f, "cannot start: {failure} (if the address was in use: {holds}, do not bind {them})")
-        }
-        (_, _) => write!(f, "cannot start: {failure}"),
-    }
-}
-
-/// What a program that says nothing may lack.
-struct Remedy<'a>(&'a [String]);
-
-impl Display for Remedy<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            [] => write!(f, "write online to it when ready, or use --ready exec"),
-            some => write!(f, "{}, then write online to fd 3, or use --ready after=2s", Holds(some)),
-        }
-    }
-}
-
-/// "srvwrap holds [::]:8000: listen on the descriptor in LISTEN_FD".
-struct Holds<'a>(&'a [String]);
-
-impl Display for Holds<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            [] | [_] => write!(f, "srvwrap holds {}: listen on the descriptor in LISTEN_FD", self.0.concat()),
-            many => {
-                let all = many.join(", ");
-                write!(f, "srvwrap holds {all}: listen on the descriptors in LISTEN_FD_0 and so on")
-            }
-        }
-    }
-}
-
-fn listener_shut(
-    f: &mut Formatter<'_>,
-    address: &str,
-    suspects: &[Who],
-    before: u32,
-    outcome: Mended,
-) -> fmt::Result {
-    write!(f, "{address} was shut down ")?;
-    match suspects {
-        [] => write!(f, "by one of the workers")?,
-        [one] => write!(f, "by {one}, it seems")?,
-        [one, other] => write!(f, "by {one} or {other}, it seems")?,
-        [one, more @ ..] => write!(f, "by {one} or one of {} others, it seems", more.len())?,
-    }
-    match before {
-        0 => {}
-        1 => write!(f, ", and once more since this was last said")?,
-        before => write!(f, ", and {before} times more since this was last said")?,
-    }
-    match outcome {
-        Mended::Healed => write!(f, "; listening again"),
-        Mended::Rebound => write!(f, "; bound it anew, and replacing the workers"),
-        Mended::Lost => write!(f, "; it cannot be bound anew, so srvwrap stops"),
-    }
-}
-
-impl Display for Who {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Who { slot, pid: 0 } => write!(f, "worker {slot}"),
-            Who { slot, pid } => write!(f, "worker {slot} (pid {pid})"),
-        }
-    }
-}
-
-impl Display for Asker {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Asker::Boot => write!(f, "boot"),
-            Asker::Signal(name) => write!(f, "{name}"),
-            Asker::Client(_) => write!(f, "client"),
-        }
-    }
-}
-
-/// "1 worker", "4 workers".
-struct Workers(usize);
-
-impl Display for Workers {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            1 => write!(f, "1 worker"),
-            count => write!(f, "{count} workers"),
-        }
-    }
-}
-
-/// A time as an operator writes it: 250ms, 1.2s, 30s.
-pub(crate) struct Seconds(pub(crate) Duration);
-
-impl Display for Seconds {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let tenths = self.0.as_millis() / 100;
-        match (self.0.as_millis(), tenths % 10) {
-            (0..1000, _) => write!(f, "{}ms", self.0.as_millis()),
-            (_, 0) => write!(f, "{}s", tenths / 10),
-            (_, rest) => write!(f, "{}.{rest}s", tenths / 10),
-        }
-    }
-}
-
-/// "signal 9 (KILL)": the names that are the same on every Linux.
-struct Signal(i32);
-
-impl Display for Signal {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let known = usize::try_from(self.0).ok().and_then(|number| SIGNALS.get(number));
-        match known {
-            Some(name) => write!(f, "signal {} ({name})", self.0),
-            None => write!(f, "signal {}", self.0),
-        }
-    }
-}
-
-/// From signal(7), by number.
-const SIGNALS: [&str; 32] = [
-    "0", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
-    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
-    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
-];
 
 #[cfg(test)]
 mod tests;

@@ -15,10 +15,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use crate::core::backoff::Random;
-use crate::core::{Answer, Mended, OnCrash, Policy, Ready, Request, Scale, StopSignal};
+use crate::core::{Mended, OnCrash, Policy, Ready, Request, Scale, StopSignal};
+use crate::wire::control::message::{Deploy, Outcome};
 
 use process::{Temper, milliseconds, one_in};
-use world::{Faults, Seed, World, spec_of};
+use world::{Faults, Seed, World};
 
 const SEEDS: u64 = 3000;
 /// Runs in which everybody behaves go through fewer states and take longer, so that one in this many is enough.
@@ -99,11 +100,14 @@ fn pick(random: &mut Random) -> Temper {
 fn step(world: &mut World) {
     match world.random.next() % 24 {
         0..=6 => {
-            let spec = one_in(&mut world.random, 2).then(|| spec_of(pick(&mut world.random)));
-            let count = one_in(&mut world.random, 3).then(|| 1 + world.random.next() as u32 % 5);
-            world.ask(Request::Deploy { spec, count });
+            let deploy = any_deploy(&mut world.random, true);
+            world.ask(Request::Deploy(deploy));
         }
-        7..=9 => world.signal("HUP", Request::Deploy { spec: None, count: None }),
+        7..=9 if one_in(&mut world.random, 3) => {
+            let terms = any_deploy(&mut world.random, true);
+            world.ask(Request::Rollback(Deploy { program: None, ..terms }));
+        }
+        7..=9 => world.signal("HUP", Request::Deploy(Deploy::default())),
         10..=12 => {
             world.ask(Request::Abort);
         }
@@ -113,10 +117,15 @@ fn step(world: &mut World) {
         }
         16 => world.signal("TTIN", Request::Scale(Scale::By(1))),
         17 => world.signal("TTOU", Request::Scale(Scale::By(-1))),
+        18 if one_in(&mut world.random, 2) => {
+            let slot = one_in(&mut world.random, 2).then(|| world.random.next() as u32 % 5);
+            world.ask(Request::Signal { signal: 10, slot });
+        }
         18 => world.shut_listener(Mended::Healed),
         19 if one_in(&mut world.random, 3) => world.shut_listener(Mended::Rebound),
         20 if one_in(&mut world.random, 12) => {
-            world.ask(Request::Stop);
+            let timeout = one_in(&mut world.random, 2).then(|| milliseconds(&mut world.random, 0, 9000));
+            world.ask(Request::Stop { timeout });
         }
         21 if one_in(&mut world.random, 12) => world.signal("INT", Request::Interrupt),
         22 if one_in(&mut world.random, 20) => world.signal("QUIT", Request::Kill),
@@ -125,15 +134,32 @@ fn step(world: &mut World) {
     }
 }
 
+/// A deploy of any temper, on any terms; `crowded`: also with so little time that it has to fail.
+fn any_deploy(random: &mut Random, crowded: bool) -> Deploy {
+    let least = if crowded { 0 } else { 20_000 };
+    Deploy {
+        program: one_in(random, 2).then(|| vec![pick(random).word().into()]),
+        workers: one_in(random, 3).then(|| 1 + random.next() as u32 % 5),
+        timeout: one_in(random, 4).then(|| milliseconds(random, least, 30_000)),
+        online_timeout: one_in(random, 4).then(|| milliseconds(random, least, 20_000)),
+        bake: one_in(random, 4).then(|| milliseconds(random, 0, 5000)),
+        surge: one_in(random, 2).then(|| 1 + random.next() as u32 % 3),
+        wait: !one_in(random, 4),
+        if_generation: one_in(random, 6).then(|| 1 + random.next() as u32 % 6),
+        ..Deploy::default()
+    }
+}
+
 /// The same, but nothing that takes workers away.
 fn behaving_step(world: &mut World) {
     match world.random.next() % 8 {
         0..=2 => {
             let temper = if one_in(&mut world.random, 2) { Temper::Good } else { Temper::Unexecutable };
-            let count = one_in(&mut world.random, 3).then(|| 1 + world.random.next() as u32 % 5);
-            world.ask(Request::Deploy { spec: Some(spec_of(temper)), count });
+            let terms = any_deploy(&mut world.random, false);
+            let program = Some(vec![temper.word().into()]);
+            world.ask(Request::Deploy(Deploy { program, ..terms }));
         }
-        3 => world.signal("HUP", Request::Deploy { spec: None, count: None }),
+        3 => world.signal("HUP", Request::Deploy(Deploy::default())),
         4 => {
             world.ask(Request::Abort);
         }
@@ -152,16 +178,20 @@ fn finish(mut world: World) -> World {
     world.faults = Faults::default();
     world.run_for(Duration::from_secs(120));
     if !world.stopping && world.ended.is_none() {
-        let fix = world.ask(Request::Deploy { spec: Some(spec_of(Temper::Good)), count: Some(3) });
-        world.run_for(Duration::from_secs(60));
-        assert_eq!(world.answers.get(&fix), Some(&Answer::Done), "the fix was not deployed");
+        let surge = one_in(&mut world.random, 3).then_some(2);
+        let program = Some(vec![Temper::Good.word().into()]);
+        let fix =
+            world.ask(Request::Deploy(Deploy { program, workers: Some(3), surge, ..Deploy::default() }));
+        world.run_for(Duration::from_secs(120));
+        let outcome = world.answers.get(&fix).map(|answer| answer.outcome);
+        assert_eq!(outcome, Some(Outcome::Done), "the fix was not deployed: {:?}", world.answers.get(&fix));
         let status = world.supervisor.status(world.now);
         let online = status.workers.iter().filter(|row| row.state == "online").count();
         assert_eq!((online, status.count), (3, 3), "the pool is not back: {status:?}");
         all_are_answered(&world);
     }
     if world.ended.is_none() {
-        world.ask(Request::Stop);
+        world.ask(Request::Stop { timeout: None });
         let limit = world.policy.stop_timeout + Duration::from_secs(8);
         world.run_for(limit);
     }

@@ -10,23 +10,32 @@
 //! know how a worker lives (`worker.rs`) nor how a slot is filled (`generation.rs`).
 
 mod deploy;
+mod history;
 mod listeners;
 mod requests;
+mod rolling;
 mod settle;
+mod status;
 mod stop;
 mod turns;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use crate::wire::control::message::{Deploy, Outcome};
 use crate::wire::worker::Said;
 
 use super::backoff::Random;
 use super::generation::Generation;
-use super::notice::{Fault, Notice, Who};
+use super::notice::{Fault, Notice};
 use super::worker::{Heard, Input, State, Worker};
 use super::{Answer, Asker, Effect, Event, Policy, Spec, Time, WorkerId};
+pub(crate) use history::Deployed;
+use history::History;
 use listeners::Told;
+pub(crate) use status::Status;
+#[cfg(test)]
+pub(crate) use status::WorkerStatus;
 
 /// The finite state machine that decides everything. Its whole interface is [`Supervisor::handle_event`],
 /// [`Supervisor::handle_timeout`], [`Supervisor::poll_timeout`] and [`Supervisor::poll_effect`].
@@ -38,7 +47,10 @@ pub(crate) struct Supervisor {
     workers: BTreeMap<WorkerId, Worker>,
     /// The committed generation. None until the end of boot.
     serving: Option<Generation>,
+    /// What the generation before it ran.
+    previous: Option<Spec>,
     activity: Activity,
+    history: History,
     waiting: Waiting,
     /// Scales that are over but for workers that are not gone yet.
     farewells: Vec<Farewell>,
@@ -62,30 +74,39 @@ enum Activity {
     /// The new generation comes online beside the old one. At boot there is no old one.
     Deploying {
         next: Generation,
-        asker: Asker,
-        since: Time,
+        terms: Terms,
     },
     /// Both serve, to see whether the new one lives.
     Baking {
         next: Generation,
-        asker: Asker,
-        since: Time,
+        terms: Terms,
         until: Time,
+    },
+    /// The new generation takes some slots at a time over from the old one. `baked_at`: it has all of them, and is
+    /// committed then.
+    Rolling {
+        next: Generation,
+        terms: Terms,
+        baked_at: Option<Time>,
+    },
+    /// A rolling deploy has failed: the old generation takes its slots back, some at a time, until `give_up_at`.
+    PuttingBack {
+        next: Generation,
+        at_once: u32,
+        failed: Failed,
+        give_up_at: Time,
     },
     /// The new generation is committed, and the old one retires.
     Draining {
         leaving: BTreeSet<WorkerId>,
-        asker: Asker,
+        terms: Terms,
         aborters: Vec<Asker>,
-        since: Time,
+        outcome: Outcome,
     },
-    /// What a deploy had started retires. At boot srvwrap then ends with `code`.
+    /// What a deploy had started retires. At boot srvwrap then ends.
     Failing {
         leaving: BTreeSet<WorkerId>,
-        asker: Asker,
-        aborters: Vec<Asker>,
-        answer: Answer,
-        code: u8,
+        failed: Failed,
     },
     /// The slots from `from` on come online.
     Growing {
@@ -109,6 +130,30 @@ enum Activity {
         give_up_at: Time,
     },
     Ended,
+}
+
+/// Who asked for a deploy, and on which terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Terms {
+    asker: Asker,
+    since: Time,
+    /// When its whole time is over.
+    until: Option<Time>,
+    online_timeout: Duration,
+    bake: Duration,
+    /// So many slots at a time; none is all at once.
+    surge: Option<u32>,
+    /// Whether it is answered when the old generation is gone, and not already at the flip.
+    wait: bool,
+}
+
+/// A deploy that will not come off: how it is answered, and the exit code where it was the boot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Failed {
+    asker: Asker,
+    aborters: Vec<Asker>,
+    answer: Answer,
+    code: u8,
 }
 
 /// What every part of a stop knows.
@@ -138,32 +183,6 @@ struct Farewell {
     answer: Answer,
 }
 
-/// How things are at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Status {
-    /// The committed one, after boot.
-    pub(crate) generation: Option<u32>,
-    /// The target count.
-    pub(crate) count: u32,
-    /// The generation that comes online now.
-    pub(crate) deploying: Option<u32>,
-    pub(crate) workers: Vec<WorkerStatus>,
-}
-
-/// How one worker is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct WorkerStatus {
-    pub(crate) worker: WorkerId,
-    pub(crate) slot: u32,
-    pub(crate) generation: u32,
-    pub(crate) pid: u32,
-    pub(crate) age: Duration,
-    /// One word, as the README explains it.
-    pub(crate) state: &'static str,
-    /// Whether a slot counts on it.
-    pub(crate) seated: bool,
-}
-
 impl Supervisor {
     /// Starts to boot `count` workers of `spec`. `listeners` are the addresses that it says srvwrap holds; `seed`
     /// spreads retries.
@@ -180,7 +199,9 @@ impl Supervisor {
             listeners,
             workers: BTreeMap::new(),
             serving: None,
+            previous: None,
             activity: Activity::Serving,
+            history: History::default(),
             waiting: Waiting::default(),
             farewells: Vec::new(),
             unnamed_shut: None,
@@ -191,7 +212,8 @@ impl Supervisor {
             next_worker: 1,
             next_generation: 1,
         };
-        supervisor.begin_deploy(now, Asker::Boot, spec, count);
+        let terms = Terms::new(now, Asker::Boot, &Deploy::default(), &supervisor.policy);
+        supervisor.begin_deploy(now, spec, count, terms);
         supervisor.settle(now);
         supervisor
     }
@@ -233,7 +255,8 @@ impl Supervisor {
             for worker in &expired {
                 // The step of one before it may have given it another deadline: two that are late fail one deploy.
                 if self.workers.get(worker).is_some_and(due) {
-                    self.step(now, *worker, Input::Expired, Fault::Late(self.policy.online_timeout));
+                    let limit = self.workers[worker].online_timeout;
+                    self.step(now, *worker, Input::Expired, Fault::Late(limit));
                 }
             }
             self.settle(now);
@@ -246,15 +269,16 @@ impl Supervisor {
     /// When [`Self::handle_timeout`] is to be called next, if nothing happens before.
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
         let workers = self.workers.values().filter_map(Worker::deadline).min();
-        let (slots, activity) = match &self.activity {
-            Activity::Deploying { next, .. } => (self.vacancies(Some(next)), None),
-            Activity::Baking { next, until, .. } => (self.vacancies(Some(next)), Some(*until)),
-            Activity::Sweeping { kill_at, .. } => (None, Some(*kill_at)),
-            Activity::SweepingHard { give_up_at, .. } => (None, Some(*give_up_at)),
-            Activity::Stopping { .. } | Activity::Ended => (None, None),
-            Activity::Serving | Activity::Growing { .. } => (self.vacancies(None), None),
-            Activity::Draining { .. } | Activity::Failing { .. } => (self.vacancies(None), None),
+        let slots = match &self.activity {
+            Activity::Stopping { .. } | Activity::Sweeping { .. } | Activity::SweepingHard { .. } => None,
+            Activity::Ended => None,
+            Activity::Serving | Activity::Growing { .. } | Activity::Draining { .. } => self.vacancies(),
+            Activity::Deploying { .. } | Activity::Baking { .. } | Activity::Rolling { .. } => {
+                self.vacancies()
+            }
+            Activity::PuttingBack { .. } | Activity::Failing { .. } => self.vacancies(),
         };
+        let activity = self.activity.deadline();
         [workers, slots, activity].into_iter().flatten().min()
     }
 
@@ -270,39 +294,15 @@ impl Supervisor {
         known.into_iter().flatten().find(|known| known.number == generation).map(|known| &known.spec)
     }
 
-    /// How things are: what `status` prints, and what the simulation checks.
-    #[cfg_attr(not(test), expect(dead_code, reason = "there is no control socket yet"))]
-    pub(crate) fn status(&self, now: Time) -> Status {
-        let seated: BTreeSet<WorkerId> = [self.serving.as_ref(), self.activity.next_generation()]
-            .into_iter()
-            .flatten()
-            .flat_map(Generation::seated)
-            .collect();
-        let row = |worker: &Worker| WorkerStatus {
-            worker: worker.id,
-            slot: worker.slot,
-            generation: worker.generation,
-            pid: worker.pid,
-            age: now - worker.born,
-            state: worker.state.name(),
-            seated: seated.contains(&worker.id),
-        };
-        Status {
-            generation: self.serving.as_ref().map(|serving| serving.number),
-            count: self.serving.as_ref().map_or(0, Generation::count),
-            deploying: self.activity.next_generation().map(|next| next.number),
-            workers: self.workers.values().map(row).collect(),
-        }
-    }
-
-    fn vacancies(&self, next: Option<&Generation>) -> Option<Time> {
-        [self.serving.as_ref(), next].into_iter().flatten().filter_map(Generation::deadline).min()
+    fn vacancies(&self) -> Option<Time> {
+        let known = [self.serving.as_ref(), self.activity.next_generation()];
+        known.into_iter().flatten().filter_map(Generation::deadline).min()
     }
 
     /// One step of a worker's life, and what its turn means. A late event finds nobody.
     fn step(&mut self, now: Time, id: WorkerId, input: Input, fault: Fault) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        let who = Who { slot: worker.slot, pid: worker.pid };
+        let who = worker.who();
         let was_alive = worker.is_alive();
         let turn = worker.step(now, input, &self.policy, &mut self.effects);
         let (awaited, gone) = (worker.is_awaited(), worker.state == State::Gone);
@@ -327,8 +327,13 @@ impl Supervisor {
         match said {
             Said::Online(readiness) => self.step(now, id, Input::SaidOnline(readiness), Fault::None),
             Said::Offline { why } => self.step(now, id, Input::SaidOffline, Fault::GaveUp(why)),
-            // A status is for the control socket and a ping for the ping timeout, neither of which exists yet.
-            Said::Status(_) | Said::Ping | Said::Unknown => {}
+            Said::Status(text) => {
+                if let Some(worker) = self.workers.get_mut(&id) {
+                    worker.said = text;
+                }
+            }
+            // A ping is for the ping timeout, which does not exist yet.
+            Said::Ping | Said::Unknown => {}
         }
     }
 
@@ -357,10 +362,25 @@ impl Supervisor {
     }
 }
 
+impl Terms {
+    fn new(now: Time, asker: Asker, deploy: &Deploy, policy: &Policy) -> Terms {
+        Terms {
+            asker,
+            since: now,
+            until: deploy.timeout.map(|timeout| now + timeout),
+            online_timeout: deploy.online_timeout.unwrap_or(policy.online_timeout),
+            bake: deploy.bake.unwrap_or(policy.bake),
+            surge: deploy.surge,
+            wait: deploy.wait,
+        }
+    }
+}
+
 impl Activity {
     fn next_generation(&self) -> Option<&Generation> {
         match self {
             Activity::Deploying { next, .. } | Activity::Baking { next, .. } => Some(next),
+            Activity::Rolling { next, .. } | Activity::PuttingBack { next, .. } => Some(next),
             Activity::Serving | Activity::Growing { .. } | Activity::Draining { .. } => None,
             Activity::Failing { .. } | Activity::Stopping { .. } | Activity::Ended => None,
             Activity::Sweeping { .. } | Activity::SweepingHard { .. } => None,
@@ -370,10 +390,38 @@ impl Activity {
     fn next_generation_mut(&mut self) -> Option<&mut Generation> {
         match self {
             Activity::Deploying { next, .. } | Activity::Baking { next, .. } => Some(next),
+            Activity::Rolling { next, .. } | Activity::PuttingBack { next, .. } => Some(next),
             Activity::Serving | Activity::Growing { .. } | Activity::Draining { .. } => None,
             Activity::Failing { .. } | Activity::Stopping { .. } | Activity::Ended => None,
             Activity::Sweeping { .. } | Activity::SweepingHard { .. } => None,
         }
+    }
+
+    /// The terms of a deploy that may still come off, or is live and not over.
+    fn terms(&self) -> Option<&Terms> {
+        match self {
+            Activity::Deploying { terms, .. } | Activity::Baking { terms, .. } => Some(terms),
+            Activity::Rolling { terms, .. } | Activity::Draining { terms, .. } => Some(terms),
+            Activity::PuttingBack { .. } | Activity::Failing { .. } => None,
+            Activity::Serving | Activity::Growing { .. } | Activity::Stopping { .. } => None,
+            Activity::Sweeping { .. } | Activity::SweepingHard { .. } | Activity::Ended => None,
+        }
+    }
+
+    /// When what goes on is over at the latest, or goes on to its next part.
+    fn deadline(&self) -> Option<Time> {
+        let own = match self {
+            Activity::Baking { until, .. } => Some(*until),
+            Activity::Rolling { baked_at, .. } => *baked_at,
+            Activity::PuttingBack { give_up_at, .. } => Some(*give_up_at),
+            Activity::Sweeping { kill_at, .. } => Some(*kill_at),
+            Activity::SweepingHard { give_up_at, .. } => Some(*give_up_at),
+            Activity::Deploying { .. } | Activity::Draining { .. } | Activity::Failing { .. } => None,
+            Activity::Serving | Activity::Growing { .. } | Activity::Stopping { .. } => None,
+            Activity::Ended => None,
+        };
+        let whole = self.terms().and_then(|terms| terms.until);
+        [own, whole].into_iter().flatten().min()
     }
 
     fn is_ending(&self) -> bool {

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use crate::wire::worker::Readiness;
 
+use super::notice::Who;
 use super::policy::{INT, SHORT_LIMIT, TERM};
 use super::{Effect, Policy, Ready, StopSignal, Time, WorkerId};
 
@@ -44,6 +45,10 @@ pub(super) struct Worker {
     pub(super) heard: Heard,
     /// The form of its first readiness word, which tells how its program wants to be stopped.
     pub(super) readiness: Option<Readiness>,
+    /// What it last said of itself, for `status`.
+    pub(super) said: String,
+    /// From spawn to online, at most: its deploy may have one of its own.
+    pub(super) online_timeout: Duration,
     pub(super) state: State,
 }
 
@@ -160,9 +165,29 @@ pub(crate) enum Asked {
 }
 
 impl Worker {
-    pub(super) fn new(id: WorkerId, slot: u32, generation: u32, now: Time) -> Worker {
-        let (heard, readiness) = (Heard::Nothing, None);
-        Worker { id, slot, generation, pid: 0, born: now, heard, readiness, state: State::Spawning }
+    pub(super) fn new(
+        id: WorkerId,
+        slot: u32,
+        generation: u32,
+        now: Time,
+        online_timeout: Duration,
+    ) -> Worker {
+        Worker {
+            id,
+            slot,
+            generation,
+            pid: 0,
+            born: now,
+            heard: Heard::Nothing,
+            readiness: None,
+            said: String::new(),
+            online_timeout,
+            state: State::Spawning,
+        }
+    }
+
+    pub(super) fn who(&self) -> Who {
+        Who { slot: self.slot, pid: self.pid, generation: self.generation }
     }
 
     /// When [`Input::Expired`] is due.
@@ -204,7 +229,7 @@ impl Worker {
     ) -> Option<Turn> {
         match self.state {
             State::Spawning => match input {
-                Input::Spawned { pid } => self.start(pid, policy),
+                Input::Spawned { pid } => self.start(pid),
                 Input::SpawnFailed => self.vanish(effects, Some(Turn::NeverSpawned)),
                 Input::Retire { limit } => self.unwanted(limit),
                 Input::Kill => self.unwanted(Duration::ZERO),
@@ -364,9 +389,9 @@ impl Worker {
         None
     }
 
-    fn start(&mut self, pid: u32, policy: &Policy) -> Option<Turn> {
+    fn start(&mut self, pid: u32) -> Option<Turn> {
         self.pid = pid;
-        let late_at = self.born + policy.online_timeout;
+        let late_at = self.born + self.online_timeout;
         self.state = State::Starting { late_at, ready_at: None, tell_at: None };
         None
     }

@@ -34,6 +34,7 @@ impl EventLoop {
                     self.signal_worker(worker, SIGCONT);
                 }
                 Effect::Kill { worker } => self.signal_worker(worker, SIGKILL),
+                Effect::Signal { worker, signal } => self.signal_leader(worker, signal),
                 Effect::Forget { worker } => self.workers.forget(worker, &self.poll),
                 Effect::Listen { generation } => self.listen_again(generation),
                 Effect::RestoreFlags { nonblocking, clear_others } => {

@@ -3,9 +3,9 @@
 use super::*;
 use crate::core::ClientId;
 
-const W3: Who = Who { slot: 3, pid: 4711 };
+const W3: Who = Who { slot: 3, pid: 4711, generation: 8 };
 const HUP: Asker = Asker::Signal("HUP");
-const CLIENT: Asker = Asker::Client(ClientId(1));
+const CLIENT: Asker = Asker::Client { client: ClientId(1), uid: 1000 };
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -222,8 +222,14 @@ fn departures() -> Vec<(Notice, &'static str)> {
 
 fn deploys() -> Vec<(Notice, &'static str)> {
     vec![
-        (deploy(DeployNews::Began { count: 4, asker: HUP }), "deploy 8 began (HUP): starting 4 workers"),
-        (deploy(DeployNews::Began { count: 1, asker: CLIENT }), "deploy 8 began (client): starting 1 worker"),
+        (
+            deploy(DeployNews::Began { count: 4, asker: HUP, surge: None }),
+            "deploy 8 began (HUP): starting 4 workers",
+        ),
+        (
+            deploy(DeployNews::Began { count: 1, asker: CLIENT, surge: None }),
+            "deploy 8 began (client of uid 1000): starting 1 worker",
+        ),
         (
             deploy(DeployNews::Failed { failure: starting(Fault::Late(seconds(30))), keeps: 7 }),
             "deploy 8 failed: worker 3 (pid 4711) was not online within 30s; generation 7 keeps serving",
@@ -268,7 +274,7 @@ fn others() -> Vec<(Notice, &'static str)> {
         before: 0,
         outcome,
     };
-    let other = Who { slot: 0, pid: 17 };
+    let other = Who { slot: 0, pid: 17, generation: 8 };
     vec![
         (
             refused(Asker::Signal("TTIN"), Refusal::Summed { more: 2 }),

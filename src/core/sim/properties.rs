@@ -7,6 +7,7 @@ use crate::core::notice::{DeployNews, Next, Notice, ScaleNews, WorkerNews};
 use crate::core::policy::{INT, TERM};
 use crate::core::supervisor::Status;
 use crate::core::{Answer, Asker, ClientId, Effect, Mended, Ready, Request, Scale, Spec, Time, WorkerId};
+use crate::wire::control::message::{Deploy, Outcome};
 use crate::wire::worker::Readiness;
 
 use super::world::{Life, Process, World};
@@ -30,6 +31,20 @@ pub(super) struct Properties {
     /// How many the last deploy has.
     deploying: u32,
     baking_since: Option<Time>,
+    /// How long the last deploy is to bake.
+    bake: Duration,
+    /// How many slots at a time the last deploy replaces.
+    surge: Option<u32>,
+    deploy_began: Option<Time>,
+    /// How long each worker has to come online.
+    online_limits: BTreeMap<WorkerId, Duration>,
+    /// What the last deploy gives its workers.
+    online_timeout: Duration,
+    /// When a stop with a limit of its own was asked for, and the limit.
+    hastened: Vec<(Time, Duration)>,
+    /// What the committed generation runs, and what the one before it ran.
+    live: Option<Spec>,
+    previous: Option<Spec>,
     /// The committed generation, its count and its spec, when the last deploy began.
     before_deploy: Option<(Option<u32>, u32, Option<Spec>)>,
     /// Somebody asked to kill all.
@@ -48,8 +63,12 @@ impl Properties {
     /// Checks an effect before it is carried out.
     pub(super) fn check_effect(world: &mut World, effect: &Effect) {
         match effect {
-            Effect::Spawn { slot, generation, .. } => {
+            Effect::Spawn { worker, slot, generation } => {
                 nothing_starts_in_a_stop(world);
+                let committed = world.supervisor.committed();
+                let usual = committed.is_none_or(|committed| committed == *generation);
+                let limit = if usual { world.policy.online_timeout } else { world.properties.online_timeout };
+                world.properties.online_limits.insert(*worker, limit);
                 world.properties.no_busy_loop(world.now, *generation, *slot);
             }
             Effect::Retire { worker, signal } => {
@@ -80,7 +99,15 @@ impl Properties {
             }
             Effect::End { .. } => nothing_is_left_at_the_end(world),
             Effect::Notice(notice) => check_notice(world, notice),
+            Effect::Signal { worker, .. } => nobody_dead_is_told(world, *worker),
             Effect::RestoreFlags { .. } | Effect::Listen { .. } | Effect::Sweep { .. } => {}
+        }
+    }
+
+    /// Takes down what somebody asks for.
+    pub(super) fn asked(&mut self, now: Time, request: &Request) {
+        if let Request::Stop { timeout: Some(limit) } = request {
+            self.hastened.push((now, *limit));
         }
     }
 
@@ -105,13 +132,19 @@ impl Properties {
         let process = &world.processes[&worker];
         let status = world.supervisor.status(world.now);
         let committed = status.generation.unwrap_or(0);
-        let of_failed = process.generation > committed || is_of_failed_scale(world, process);
+        let rolls = world.properties.surge.is_some() && process.slot < status.count;
+        let newer = process.generation > committed;
+        let of_failed = (newer && !rolls) || is_of_failed_scale(world, process);
         let served = process.online_at.is_some() && !of_failed;
         let stops = world.properties.stop_began && !world.properties.boot_failed;
-        let failed = of_failed || (process.generation == committed && process.slot < status.count && !served);
+        let failed = of_failed
+            || (!rolls && process.generation == committed && process.slot < status.count && !served);
         let (whole, short) = (world.policy.stop_timeout, short(world));
         let least = if stops || served { whole } else { short };
         let most = if failed && !stops && world.policy.ready == Ready::Notify { short } else { whole };
+        if let Some(longest) = world.properties.hastened.iter().map(|(_, limit)| *limit).max() {
+            return (Duration::ZERO, most.max(longest));
+        }
         (least, most)
     }
 
@@ -185,7 +218,9 @@ fn nobody_is_told_twice(world: &World, worker: WorkerId) {
 fn nobody_is_told_without_reason(world: &World, worker: WorkerId) {
     let status = world.supervisor.status(world.now);
     let process = &world.processes[&worker];
-    let deployed_now = status.deploying == Some(process.generation);
+    let deploy = status.deploy.as_ref();
+    let comes = deploy.is_some_and(|deploy| matches!(deploy.phase, "starting" | "baking" | "rolling"));
+    let deployed_now = comes && deploy.map(|deploy| deploy.generation) == Some(process.generation);
     assert!(!deployed_now, "{worker:?} is told although its deploy has not failed");
     // The slots of a scale that failed may be wanted again at once, by one that waited.
     let scale_failed = is_of_failed_scale(world, process);
@@ -194,8 +229,10 @@ fn nobody_is_told_without_reason(world: &World, worker: WorkerId) {
     }
     let row = status.workers.iter().find(|row| row.worker == worker).expect("it is known");
     assert!(!row.seated, "{worker:?} is told although its slot counts on it");
+    let rolls = world.properties.surge.is_some();
     let online = |other: &&crate::core::supervisor::WorkerStatus| {
-        (other.generation, other.slot) == (process.generation, process.slot) && other.state == "online"
+        let stands_in = other.generation == process.generation || rolls;
+        stands_in && other.slot == process.slot && other.state == "online"
     };
     let said_so = process.online_at.zip(process.offline_at).is_some_and(|(on, off)| on < off);
     assert!(!said_so, "{worker:?} has said offline, and is told");
@@ -234,6 +271,9 @@ fn nobody_is_killed_early(world: &World, worker: WorkerId) {
     let told = since(process.told_at).is_some_and(|time| time >= process.limits.0);
     let left = since(process.offline_at).is_some_and(|time| time >= world.policy.stop_timeout);
     let remnant = since(process.died_at).is_some_and(|time| time >= short(world));
+    if world.properties.hastened.iter().any(|(at, limit)| world.now - *at >= *limit) {
+        return;
+    }
     assert!(told || left || remnant, "{worker:?} is killed before its time: {process:?}");
 }
 
@@ -264,6 +304,7 @@ fn an_answer_comes_once(world: &World, client: ClientId) {
 
 /// Done is done, and what failed or was aborted has left nothing behind.
 fn an_answer_is_true(world: &World, client: ClientId, answer: &Answer) {
+    let Answer { outcome, notice: _ } = answer;
     if is_stopping(world) {
         return;
     }
@@ -272,19 +313,27 @@ fn an_answer_is_true(world: &World, client: ClientId, answer: &Answer) {
     let older = || world.processes.values().any(|process| process.generation < committed && runs(process));
     let newer = || world.processes.values().any(|process| process.generation > committed && runs(process));
     let question = &world.asked[&client];
-    match (&question.request, answer) {
-        (_, Answer::Refused(_)) => {}
-        (Request::Deploy { count, .. }, Answer::Done) => {
-            assert!(!older(), "a deploy is done, but old workers are left");
+    match (&question.request, outcome) {
+        (_, Outcome::Refused) => {}
+        (Request::Deploy(deploy) | Request::Rollback(deploy), Outcome::Done) => {
+            assert!(!older() || !deploy.wait, "a deploy is done, but old workers are left");
             let aborted = world.properties.aborted_late == Some(committed);
             assert!(!aborted, "a deploy that was aborted is done");
             let changed = world.properties.deploying != status.count || something_new_began(world);
+            let count = deploy.workers;
             assert!(changed || count.is_none_or(|count| count == status.count), "done with another count");
+            assert!(deploy.if_generation.is_none_or(|wanted| wanted < committed), "it was to be refused");
         }
-        (Request::Deploy { .. } | Request::Abort, _) => {
+        (Request::Deploy(deploy) | Request::Rollback(deploy), Outcome::TimedOut) => {
+            assert!(!newer() && !older(), "the answer came before the workers were gone");
+            let limit = deploy.timeout.expect("one without a limit cannot time out");
+            assert!(world.now - question.at >= limit, "it timed out too early");
+        }
+        (Request::Deploy(_) | Request::Rollback(_) | Request::Abort, _) => {
             assert!(!newer() && !older(), "the answer came before the workers were gone");
         }
-        (Request::Scale(scale), Answer::Done) => {
+        (Request::Signal { .. }, _) => {}
+        (Request::Scale(scale), Outcome::Done) => {
             let below = |count: u32| {
                 let is_left = |process: &&Process| {
                     let was_there = process.born < question.at;
@@ -296,12 +345,12 @@ fn an_answer_is_true(world: &World, client: ClientId, answer: &Answer) {
                 assert!(*count > question.count || below(*count), "a scale is done, but not all have left");
             }
         }
-        (Request::Scale(_), Answer::Failed(_) | Answer::Aborted) => {
+        (Request::Scale(_), Outcome::Failed | Outcome::Aborted | Outcome::TimedOut) => {
             let is_left = |process: &Process| process.generation == committed && process.slot >= status.count;
             let left = |process: &Process| is_left(process) && runs(process) && counts(process);
             assert!(!world.processes.values().any(left), "a scale has failed, but its workers are left");
         }
-        (Request::Stop | Request::Interrupt | Request::Kill, _) => panic!("answered before the stop"),
+        (Request::Stop { .. } | Request::Interrupt | Request::Kill, _) => panic!("answered before the stop"),
     }
 }
 
@@ -332,7 +381,11 @@ fn nobody_is_unwanted(world: &World, status: &Status) {
 /// Every slot has a worker, or gets one within the longest delay.
 fn no_slot_is_lost(world: &World, status: &Status) {
     let Some(generation) = status.generation else { return };
-    let seats = |row: &&crate::core::supervisor::WorkerStatus| row.seated && row.generation == generation;
+    // In a rolling deploy the new generation has some of the slots.
+    let rolls = world.properties.surge.is_some();
+    let seats = |row: &&crate::core::supervisor::WorkerStatus| {
+        row.seated && (row.generation == generation || rolls) && row.slot < status.count
+    };
     let taken: BTreeSet<u32> = status.workers.iter().filter(seats).map(|row| row.slot).collect();
     if taken.len() < status.count as usize {
         let next = world.supervisor.poll_timeout();
@@ -343,10 +396,11 @@ fn no_slot_is_lost(world: &World, status: &Status) {
 /// Nothing waits for ever.
 fn limits_are_kept(world: &World) {
     let (online, stop) = (world.policy.online_timeout, world.policy.stop_timeout);
+    let longest_stop = world.properties.hastened.iter().map(|(_, limit)| *limit).max().unwrap_or_default();
     for (worker, process) in world.processes.iter().filter(|(_, process)| process.life == Life::Alive) {
         let since = |at: Option<Time>| at.map_or(Duration::ZERO, |at| world.now - at);
         if process.killed_at.is_none() {
-            let limit = process.limits.1.min(stop);
+            let limit = process.limits.1.min(stop.max(longest_stop));
             assert!(since(process.told_at) <= limit, "{worker:?} outlives its limit");
             let leaving = process.online_at.is_some() && process.told_at.is_none();
             let offline = if leaving { since(process.offline_at) } else { Duration::ZERO };
@@ -354,7 +408,8 @@ fn limits_are_kept(world: &World) {
         }
         let starts = process.told_at.is_none() && process.online_at.is_none() && process.killed_at.is_none();
         if starts && world.policy.ready == Ready::Notify {
-            assert!(world.now - process.born <= online, "{worker:?} starts for ever");
+            let limit = world.properties.online_limits[worker];
+            assert!(world.now - process.born <= limit, "{worker:?} starts for ever");
         }
     }
 }
@@ -392,9 +447,11 @@ fn enough_are_online(world: &World) {
 /// What the operator is told is what the world is like.
 fn check_notice(world: &mut World, notice: &Notice) {
     match notice {
-        Notice::Booted { count, .. } | Notice::Scale(ScaleNews::Grown { count, .. }) => {
+        Notice::Booted { count, .. } => {
             world.properties.promised = *count;
+            world.properties.live = committed(world).2;
         }
+        Notice::Scale(ScaleNews::Grown { count, .. }) => world.properties.promised = *count,
         Notice::Scale(ScaleNews::Began { from, to }) if to < from => world.properties.promised = *to,
         Notice::Scale(ScaleNews::Failed { count, .. }) => {
             let now = world.supervisor.status(world.now).count;
@@ -416,13 +473,15 @@ fn check_notice(world: &mut World, notice: &Notice) {
         Notice::Scale(_) | Notice::Worker { .. } | Notice::WorkerFailed { .. } => {}
         Notice::BootFailed { .. } => world.properties.boot_failed = true,
         Notice::Refused { .. } | Notice::ListenerShut { .. } | Notice::ListenerShutBy { .. } => {}
+        Notice::CutShort | Notice::Signalled { .. } => {}
         Notice::Listening { .. } | Notice::BacklogClamped { .. } | Notice::PassesNothingOn { .. } => {}
     }
 }
 
 fn check_deploy_notice(world: &mut World, generation: u32, news: &DeployNews) {
     match news {
-        DeployNews::Began { count, asker } => {
+        DeployNews::Began { count, asker, surge } => {
+            world.properties.surge = *surge;
             let committed = committed(world);
             if matches!(asker, Asker::Signal(_)) {
                 let spec = world.supervisor.spec(generation).cloned();
@@ -430,27 +489,64 @@ fn check_deploy_notice(world: &mut World, generation: u32, news: &DeployNews) {
             }
             world.properties.deploying = *count;
             world.properties.baking_since = None;
+            let deploy = deploy_asked(world, *asker);
+            world.properties.deploy_began = Some(world.now);
+            world.properties.bake = deploy.bake.unwrap_or(world.policy.bake);
+            world.properties.online_timeout = deploy.online_timeout.unwrap_or(world.policy.online_timeout);
+            a_rollback_runs_what_ran_before(world, generation, *asker);
             world.properties.before_deploy = Some(committed);
         }
+        DeployNews::TimedOut { limit, .. } => {
+            let began = world.properties.deploy_began.expect("it has begun");
+            assert!(world.now - began >= *limit, "it timed out too early");
+            assert_nothing_changed(world);
+        }
+        DeployNews::TimedOutLate { .. } => world.properties.aborted_late = Some(generation),
         DeployNews::Failed { .. } | DeployNews::Cut { .. } | DeployNews::Aborted { .. } => {
             world.properties.boot_failed |= world.supervisor.status(world.now).generation.is_none();
-            let before = world.properties.before_deploy.as_ref();
-            if let Some(before) = before.filter(|_| !something_new_began(world)) {
-                assert_eq!(*before, committed(world), "a deploy that did not come off changed something");
-            }
+            assert_nothing_changed(world);
         }
-        DeployNews::Baking { .. } => {
+        DeployNews::Baking { .. } | DeployNews::BakingAlone { .. } => {
             all_were_online(world, generation);
             world.properties.baking_since = Some(world.now);
         }
         DeployNews::Flipped { .. } => {
             all_were_online(world, generation);
             let baked = world.properties.baking_since.map_or(Duration::ZERO, |since| world.now - since);
-            assert!(baked >= world.policy.bake, "flipped before it was baked");
+            assert!(baked >= world.properties.bake, "flipped before it was baked");
             world.properties.promised = world.properties.deploying;
+            if let Some(spec) = world.supervisor.spec(generation).cloned() {
+                world.properties.previous = world.properties.live.replace(spec);
+            }
         }
         DeployNews::AbortedLate { .. } => world.properties.aborted_late = Some(generation),
-        DeployNews::Done { .. } => {}
+        DeployNews::Done { .. } | DeployNews::DoneLate { .. } | DeployNews::PuttingBack { .. } => {}
+    }
+}
+
+/// The terms that were asked for; a signal has none.
+fn deploy_asked(world: &World, asker: Asker) -> Deploy {
+    let Asker::Client { client, .. } = asker else { return Deploy::default() };
+    match &world.asked[&client].request {
+        Request::Deploy(deploy) | Request::Rollback(deploy) => deploy.clone(),
+        other => panic!("a deploy began because of {other:?}"),
+    }
+}
+
+fn a_rollback_runs_what_ran_before(world: &World, generation: u32, asker: Asker) {
+    let Asker::Client { client, .. } = asker else { return };
+    if let (Request::Rollback(_), Some(spec)) =
+        (&world.asked[&client].request, world.supervisor.spec(generation))
+    {
+        assert_eq!(Some(spec), world.properties.previous.as_ref(), "not what ran before");
+        assert_ne!(Some(spec), world.properties.live.as_ref(), "a rollback to the same");
+    }
+}
+
+fn assert_nothing_changed(world: &World) {
+    let before = world.properties.before_deploy.as_ref();
+    if let Some(before) = before.filter(|_| !something_new_began(world)) {
+        assert_eq!(*before, committed(world), "a deploy that did not come off changed something");
     }
 }
 

@@ -18,9 +18,19 @@ use crate::core::{
     Answer, Asker, ClientId, Effect, Ending, Event, OnCrash, Policy, Ready, Request, Scale, Spec, StopSignal,
     Supervisor, Time, WorkerId,
 };
+use crate::wire::control::message::{Deploy, Outcome};
 use crate::wire::worker::{Readiness, Said};
 
-pub(super) const DEPLOY: Request = Request::Deploy { spec: None, count: None };
+/// A deploy of what there is.
+pub(super) fn redeploy() -> Request {
+    Request::Deploy(Deploy::default())
+}
+
+/// A deploy of another program, or of another number of workers.
+pub(super) fn deploy_of(word: Option<&str>, count: Option<u32>) -> Request {
+    let program = word.map(|word| vec![word.into()]);
+    Request::Deploy(Deploy { program, workers: count, ..Deploy::default() })
+}
 
 /// What becomes of a spawn.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -176,16 +186,16 @@ impl Stage {
     pub(super) fn ask(&mut self, request: Request) -> ClientId {
         let client = ClientId(self.next_client);
         self.next_client += 1;
-        self.event(Event::Requested { asker: Asker::Client(client), request });
+        self.event(Event::Requested { asker: Asker::Client { client, uid: 0 }, request });
         client
     }
 
     pub(super) fn signal(&mut self, name: &'static str) {
         let request = match name {
-            "HUP" => DEPLOY,
+            "HUP" => redeploy(),
             "TTIN" => Request::Scale(Scale::By(1)),
             "TTOU" => Request::Scale(Scale::By(-1)),
-            "TERM" => Request::Stop,
+            "TERM" => Request::Stop { timeout: None },
             "INT" => Request::Interrupt,
             "QUIT" => Request::Kill,
             other => panic!("no such signal: {other}"),
@@ -199,13 +209,19 @@ impl Stage {
 
     /// The answer in one line; empty where there is none yet.
     pub(super) fn answer(&self, client: ClientId) -> String {
-        match self.answers.get(&client) {
-            None => String::new(),
-            Some(Answer::Done) => "done".to_string(),
-            Some(Answer::Aborted) => "aborted".to_string(),
-            Some(Answer::Failed(why)) => format!("failed: {why}"),
-            Some(Answer::Refused(why)) => why.to_string(),
+        let Some(Answer { outcome, notice }) = self.answers.get(&client) else { return String::new() };
+        match outcome {
+            Outcome::Done => "done".to_string(),
+            Outcome::Aborted => "aborted".to_string(),
+            Outcome::TimedOut => "timed out".to_string(),
+            Outcome::Failed => format!("failed: {notice}"),
+            Outcome::Refused => notice.to_string(),
         }
+    }
+
+    /// The sentence of the answer.
+    pub(super) fn answer_text(&self, client: ClientId) -> String {
+        self.answers.get(&client).map_or(String::new(), |answer| answer.notice.to_string())
     }
 
     /// The newest worker of a slot.
@@ -362,7 +378,7 @@ impl Stage {
             Effect::Sweep { kill } if !self.strangers || *kill => self.events.push_back(Event::Childless),
             Effect::End { code } => self.ended = Some(*code),
             Effect::Retire { .. } | Effect::Kill { .. } | Effect::Sweep { .. } => {}
-            Effect::Terminate { .. } | Effect::Forget { .. } => {}
+            Effect::Terminate { .. } | Effect::Forget { .. } | Effect::Signal { .. } => {}
             Effect::RestoreFlags { .. } | Effect::CloseListeners => {}
         }
         self.done.push(effect);

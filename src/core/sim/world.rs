@@ -139,8 +139,9 @@ impl World {
             let count = self.supervisor.status(self.now).count;
             let question = Question { request: request.clone(), at: self.now, count };
             self.asked.insert(client, question);
+            self.properties.asked(self.now, &request);
         }
-        self.event(Event::Requested { asker: Asker::Client(client), request });
+        self.event(Event::Requested { asker: Asker::Client { client, uid: 0 }, request });
         client
     }
 
@@ -236,7 +237,7 @@ impl World {
             }
             Effect::End { code } => self.ended = Some(code),
             Effect::CloseListeners => self.stopping = true,
-            Effect::Notice(_) => {}
+            Effect::Notice(_) | Effect::Signal { .. } => {}
         }
     }
 

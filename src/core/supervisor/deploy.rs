@@ -13,8 +13,10 @@ use crate::core::generation::Generation;
 use crate::core::notice::{DeployNews, Failure, Fault, Notice, Refusal};
 use crate::core::worker::{Heard, Input};
 use crate::core::{Answer, Asker, Effect, OnCrash, Spec, Time, WorkerId};
+use crate::wire::control::message::Outcome;
 
-use super::{Activity, Stop, Supervisor};
+use super::history::Deployed;
+use super::{Activity, Failed, Stop, Supervisor, Terms};
 
 /// srvwrap's exit code where the first boot fails.
 pub(super) const BOOT_FAILED: u8 = 1;
@@ -22,16 +24,40 @@ pub(super) const BOOT_FAILED: u8 = 1;
 const BOOT_ABORTED: u8 = 5;
 
 impl Supervisor {
-    pub(super) fn begin_deploy(&mut self, now: Time, asker: Asker, spec: Spec, count: u32) {
+    pub(super) fn begin_deploy(&mut self, now: Time, spec: Spec, count: u32, terms: Terms) {
         let number = self.next_generation;
         self.next_generation += 1;
+        self.history.begin(Deployed {
+            generation: number,
+            asker: terms.asker,
+            count,
+            at: now,
+            changed: self.changes(&spec, count),
+            live: false,
+            end: None,
+        });
         if let Some(serving) = &self.serving {
             // Before another program touches the listeners: how does the serving generation have them?
             self.effects.push_back(Effect::Listen { generation: serving.number });
-            self.tell_deploy(number, DeployNews::Began { count, asker });
+            self.tell_deploy(number, DeployNews::Began { count, asker: terms.asker, surge: terms.surge });
         }
-        let next = Generation::new(number, spec, count, now);
-        self.activity = Activity::Deploying { next, asker, since: now };
+        let mut next = Generation::new(number, spec, count, now);
+        self.activity = if terms.surge.is_some() && self.serving.is_some() {
+            next.close_all();
+            Activity::Rolling { next, terms, baked_at: None }
+        } else {
+            Activity::Deploying { next, terms }
+        };
+    }
+
+    /// What differs from the committed generation.
+    fn changes(&self, spec: &Spec, count: u32) -> Vec<String> {
+        let Some(serving) = &self.serving else { return Vec::new() };
+        let mut changes = spec.differences(&serving.spec);
+        if count != serving.count() {
+            changes.push(format!("workers {} -> {count}", serving.count()));
+        }
+        changes
     }
 
     fn tell_deploy(&mut self, generation: u32, news: DeployNews) {
@@ -62,67 +88,105 @@ impl Supervisor {
     }
 
     pub(super) fn fail_with(&mut self, now: Time, failure: Notice, code: u8) {
-        self.end_deploy(now, failure.clone(), Answer::Failed(failure), Vec::new(), code);
+        self.end_deploy(now, Outcome::Failed, failure, Vec::new(), code);
     }
 
     /// Whatever ends a deploy before its flip: its workers get the short stop ladder, and nothing else changes.
-    fn end_deploy(&mut self, now: Time, why: Notice, answer: Answer, aborters: Vec<Asker>, code: u8) {
-        let Some((next, asker)) = self.take_next() else { return };
-        self.notice(why);
+    fn end_deploy(&mut self, now: Time, outcome: Outcome, why: Notice, aborters: Vec<Asker>, code: u8) {
+        let Some((next, terms)) = self.take_next() else { return };
+        self.notice(why.clone());
+        self.history.end(now, outcome, &why);
+        let failed = Failed { asker: terms.asker, aborters, answer: Answer { outcome, notice: why }, code };
+        if let Some(at_once) = terms.surge.filter(|_| self.serving.is_some()) {
+            return self.put_back(now, next, at_once, failed);
+        }
         let leaving = self.awaited_of(next.number);
-        self.activity = Activity::Failing { leaving: leaving.clone(), asker, aborters, answer, code };
+        self.activity = Activity::Failing { leaving: leaving.clone(), failed };
         self.step_all(now, leaving, Input::Retire { limit: self.policy.short_limit() });
     }
 
-    /// The generation that is not to be, and who asked for it.
-    fn take_next(&mut self) -> Option<(Generation, Asker)> {
-        self.activity.next_generation()?;
+    /// The generation that is not to be, and the terms of its deploy.
+    fn take_next(&mut self) -> Option<(Generation, Terms)> {
         match std::mem::replace(&mut self.activity, Activity::Serving) {
-            Activity::Deploying { next, asker, .. } | Activity::Baking { next, asker, .. } => {
-                Some((next, asker))
+            Activity::Deploying { next, terms } | Activity::Baking { next, terms, .. } => Some((next, terms)),
+            Activity::Rolling { next, terms, .. } => Some((next, terms)),
+            other @ (Activity::Serving
+            | Activity::Growing { .. }
+            | Activity::Draining { .. }
+            | Activity::PuttingBack { .. }
+            | Activity::Failing { .. }
+            | Activity::Stopping { .. }
+            | Activity::Sweeping { .. }
+            | Activity::SweepingHard { .. }
+            | Activity::Ended) => {
+                self.activity = other;
+                None
             }
-            Activity::Serving | Activity::Growing { .. } | Activity::Draining { .. } => None,
-            Activity::Failing { .. } | Activity::Stopping { .. } | Activity::Ended => None,
-            Activity::Sweeping { .. } | Activity::SweepingHard { .. } => None,
         }
     }
 
     /// The spec is committed, and the old generation retires.
-    pub(super) fn flip(&mut self, now: Time, next: Generation, asker: Asker, since: Time) {
+    pub(super) fn flip(&mut self, now: Time, mut next: Generation, terms: Terms) {
         let (number, count) = (next.number, next.count());
-        let old = self.serving.replace(next).map(|old| old.number);
-        let leaving = old.map(|old| self.awaited_of(old)).unwrap_or_default();
-        match old {
-            None => self.notice(Notice::Booted { count, after: now - since }),
-            Some(old) => self.tell_deploy(number, DeployNews::Flipped { old, leaving: leaving.len() }),
+        if let Some(old) = &self.serving {
+            next.inherit(old);
         }
-        let aborters = Vec::new();
-        self.activity = Activity::Draining { leaving: leaving.clone(), asker, aborters, since };
+        let old = self.serving.replace(next);
+        self.history.commit();
+        let leaving = old.as_ref().map(|old| self.awaited_of(old.number)).unwrap_or_default();
+        let notice = match old {
+            None => Notice::Booted { count, after: now - terms.since },
+            Some(old) => {
+                let news = DeployNews::Flipped { old: old.number, leaving: leaving.len() };
+                self.previous = Some(old.spec);
+                Notice::Deploy { generation: number, news }
+            }
+        };
+        if !terms.wait {
+            self.answer(terms.asker, Answer { outcome: Outcome::Done, notice: notice.clone() });
+        }
+        self.notice(notice);
+        let (aborters, outcome) = (Vec::new(), Outcome::Done);
+        self.activity = Activity::Draining { leaving: leaving.clone(), terms, aborters, outcome };
         self.step_all(now, leaving, Input::Retire { limit: self.policy.stop_timeout });
     }
 
     /// The old generation is gone: the deploy is done.
-    pub(super) fn finish_draining(&mut self, now: Time, asker: Asker, aborters: Vec<Asker>, since: Time) {
-        if let Some(serving) = self.serving.as_ref().filter(|_| asker != Asker::Boot) {
-            let (generation, count) = (serving.number, serving.count());
-            self.tell_deploy(generation, DeployNews::Done { count, after: now - since });
+    pub(super) fn finish_draining(
+        &mut self,
+        now: Time,
+        terms: Terms,
+        aborters: Vec<Asker>,
+        outcome: Outcome,
+    ) {
+        let Some((generation, count)) =
+            self.serving.as_ref().map(|serving| (serving.number, serving.count()))
+        else {
+            return;
+        };
+        let after = now - terms.since;
+        let notice = match (terms.asker, outcome) {
+            (Asker::Boot, _) => Notice::Booted { count, after },
+            (_, Outcome::Done) => Notice::Deploy { generation, news: DeployNews::Done { count, after } },
+            (_, Outcome::TimedOut | Outcome::Aborted | Outcome::Failed | Outcome::Refused) => {
+                Notice::Deploy { generation, news: DeployNews::DoneLate { outcome, count, after } }
+            }
+        };
+        if terms.asker != Asker::Boot {
+            self.notice(notice.clone());
         }
-        let aborted = if aborters.is_empty() { Answer::Done } else { Answer::Aborted };
-        self.answer(asker, aborted);
-        self.answer_all(aborters, &Answer::Done);
+        self.history.end(now, outcome, &notice);
+        if terms.wait {
+            self.answer(terms.asker, Answer { outcome, notice: notice.clone() });
+        }
+        self.answer_all(aborters, &Answer { outcome: Outcome::Done, notice });
     }
 
     /// What a failed deploy had started is gone: now it is answered.
-    pub(super) fn finish_failing(
-        &mut self,
-        now: Time,
-        asker: Asker,
-        aborters: Vec<Asker>,
-        answer: Answer,
-        code: u8,
-    ) {
+    pub(super) fn finish_failing(&mut self, now: Time, failed: Failed) {
+        let Failed { asker, aborters, answer, code } = failed;
+        self.answer_all(aborters, &Answer { outcome: Outcome::Done, notice: answer.notice.clone() });
         self.answer(asker, answer);
-        self.answer_all(aborters, &Answer::Done);
         if asker == Asker::Boot {
             self.begin_sweep(now, Stop { code, ..Stop::default() }, now);
         }
@@ -132,20 +196,20 @@ impl Supervisor {
     /// before stays a failed one.
     pub(super) fn abort(&mut self, now: Time, by: Asker) {
         match &mut self.activity {
-            Activity::Deploying { next, .. } | Activity::Baking { next, .. } => {
-                let (generation, keeps) = (next.number, self.serving.as_ref().map(|serving| serving.number));
-                let news = DeployNews::Aborted { keeps };
-                let why = Notice::Deploy { generation, news };
-                self.end_deploy(now, why, Answer::Aborted, vec![by], BOOT_ABORTED);
+            Activity::Deploying { .. } | Activity::Baking { .. } | Activity::Rolling { .. } => {
+                let why = self.why_ended(|keeps| DeployNews::Aborted { keeps });
+                self.end_deploy(now, Outcome::Aborted, why, vec![by], BOOT_ABORTED);
             }
-            Activity::Draining { leaving, aborters, .. } => {
+            Activity::Draining { aborters, outcome, .. } => {
                 aborters.push(by);
-                let leaving: BTreeSet<WorkerId> = leaving.clone();
-                let generation = self.serving.as_ref().map_or(0, |serving| serving.number);
-                self.tell_deploy(generation, DeployNews::AbortedLate { killed: leaving.len() });
-                self.step_all(now, leaving, Input::Kill);
+                if *outcome == Outcome::Done {
+                    *outcome = Outcome::Aborted;
+                }
+                self.kill_leaving(now, |killed| DeployNews::AbortedLate { killed });
             }
-            Activity::Failing { aborters, .. } => aborters.push(by),
+            Activity::PuttingBack { failed, .. } | Activity::Failing { failed, .. } => {
+                failed.aborters.push(by)
+            }
             Activity::Serving | Activity::Growing { .. } | Activity::Ended => {
                 self.refuse(by, Refusal::NothingToAbort);
             }
@@ -153,5 +217,37 @@ impl Supervisor {
                 self.refuse(by, Refusal::NothingToAbort);
             }
         }
+    }
+
+    /// The whole time of a deploy is over: as an abort, but told and answered as what it is. Returns whether it is so.
+    pub(super) fn time_out(&mut self, now: Time) -> bool {
+        let Some(terms) = self.activity.terms().copied() else { return false };
+        let Some(until) = terms.until.filter(|until| *until <= now) else { return false };
+        let limit = until - terms.since;
+        if let Activity::Draining { terms, outcome, .. } = &mut self.activity {
+            terms.until = None;
+            if *outcome == Outcome::Done {
+                *outcome = Outcome::TimedOut;
+                self.kill_leaving(now, |killed| DeployNews::TimedOutLate { limit, killed });
+            }
+        } else {
+            let why = self.why_ended(|keeps| DeployNews::TimedOut { limit, keeps });
+            self.end_deploy(now, Outcome::TimedOut, why, Vec::new(), BOOT_ABORTED);
+        }
+        true
+    }
+
+    fn why_ended(&self, news: impl Fn(Option<u32>) -> DeployNews) -> Notice {
+        let generation = self.activity.next_generation().map_or(0, |next| next.number);
+        Notice::Deploy { generation, news: news(self.serving.as_ref().map(|serving| serving.number)) }
+    }
+
+    /// The deploy is live: the old workers go at once.
+    fn kill_leaving(&mut self, now: Time, news: impl Fn(usize) -> DeployNews) {
+        let Activity::Draining { leaving, .. } = &self.activity else { return };
+        let leaving: BTreeSet<WorkerId> = leaving.clone();
+        let generation = self.serving.as_ref().map_or(0, |serving| serving.number);
+        self.tell_deploy(generation, news(leaving.len()));
+        self.step_all(now, leaving, Input::Kill);
     }
 }

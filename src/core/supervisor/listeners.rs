@@ -103,11 +103,10 @@ impl Supervisor {
             State::Spawning | State::Unwanted { .. } | State::Starting { .. } | State::Online { .. } => false,
             State::Killed { .. } | State::Remnant { .. } | State::Stuck | State::Gone => false,
         };
-        let who = |worker: &Worker| Who { slot: worker.slot, pid: worker.pid };
         let departing = self.workers.values().filter(|worker| departs(worker.state));
-        let mut suspects: Vec<Who> = departing.map(who).collect();
+        let mut suspects: Vec<Who> = departing.map(Worker::who).collect();
         if suspects.is_empty() && self.workers.len() == 1 {
-            suspects.extend(self.workers.values().map(who));
+            suspects.extend(self.workers.values().map(Worker::who));
         }
         suspects
     }
@@ -115,7 +114,7 @@ impl Supervisor {
     /// A server that ends unasked shuts its listener down first, and can be named only now.
     pub(super) fn suspect_dead(&mut self, now: Time, id: WorkerId) {
         let Some(worker) = self.workers.get(&id) else { return };
-        let who = Who { slot: worker.slot, pid: worker.pid };
+        let who = worker.who();
         if let Some((at, address)) = self.unnamed_shut.take().filter(|(at, _)| now - *at <= SUSPECT) {
             self.notice(Notice::ListenerShutBy { address, who, after: now - at });
         }

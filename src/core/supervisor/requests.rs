@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use crate::core::generation::Generation;
 use crate::core::notice::{Failure, Notice, Refusal, ScaleNews};
-use crate::core::worker::{Input, Worker};
+use crate::core::worker::{Input, State, Worker};
 use crate::core::{Answer, Asker, Effect, Request, Scale, Spec, Time, WorkerId};
+use crate::wire::control::message::{Deploy, Outcome};
 
-use super::{Activity, Farewell, Supervisor};
+use super::{Activity, Farewell, Supervisor, Terms};
 
 /// More would be a mistake in typing.
 const WORKERS: RangeInclusive<u32> = 1..=65_535;
@@ -20,24 +21,61 @@ const WORKERS: RangeInclusive<u32> = 1..=65_535;
 impl Supervisor {
     pub(super) fn requested(&mut self, now: Time, asker: Asker, request: Request) {
         match request {
-            Request::Deploy { spec, count } => self.deploy(now, asker, spec, count),
+            Request::Deploy(deploy) => self.deploy(now, asker, &deploy),
+            Request::Rollback(deploy) => self.roll_back(now, asker, &deploy),
             Request::Abort => self.abort(now, asker),
             Request::Scale(scale) => self.scale(now, asker, scale),
-            Request::Stop => self.stop(now, asker),
+            Request::Stop { timeout } => self.stop(now, asker, timeout),
             Request::Interrupt => self.interrupt(now, asker),
             Request::Kill => self.kill_all(now, asker),
+            Request::Signal { signal, slot } => self.signal(asker, signal, slot),
         }
     }
 
-    fn deploy(&mut self, now: Time, asker: Asker, spec: Option<Spec>, count: Option<u32>) {
+    fn deploy(&mut self, now: Time, asker: Asker, deploy: &Deploy) {
         let Some(serving) = self.undisturbed() else { return self.postpone_deploy(asker) };
-        let spec = spec.unwrap_or_else(|| serving.spec.clone());
-        let count = count.unwrap_or_else(|| serving.count());
-        if WORKERS.contains(&count) {
-            self.begin_deploy(now, asker, spec, count);
-        } else {
-            self.refuse_count(asker);
+        let spec = serving.spec.changed_by(deploy);
+        self.deploy_spec(now, asker, deploy, spec);
+    }
+
+    /// What the generation before ran. Where that is the same, the difference is in files, which are not ours.
+    fn roll_back(&mut self, now: Time, asker: Asker, deploy: &Deploy) {
+        let Some(serving) = self.undisturbed() else { return self.postpone_deploy(asker) };
+        match &self.previous {
+            None => self.refuse(asker, Refusal::NothingBefore),
+            Some(previous) if *previous == serving.spec => self.refuse(asker, Refusal::OnlyFilesChanged),
+            Some(previous) => {
+                let spec = previous.clone();
+                self.deploy_spec(now, asker, deploy, spec);
+            }
         }
+    }
+
+    fn deploy_spec(&mut self, now: Time, asker: Asker, deploy: &Deploy, spec: Spec) {
+        let Some(serving) = &self.serving else { return };
+        let count = deploy.workers.unwrap_or_else(|| serving.count());
+        let is = serving.number;
+        if let Some(wanted) = deploy.if_generation.filter(|wanted| *wanted != is) {
+            self.refuse(asker, Refusal::OtherGeneration { is, wanted });
+        } else if !WORKERS.contains(&count) {
+            self.refuse_count(asker);
+        } else {
+            let terms = Terms::new(now, asker, deploy, &self.policy);
+            self.begin_deploy(now, spec, count, terms);
+        }
+    }
+
+    /// To the first process of each worker that serves: others may not handle it yet, or no more.
+    fn signal(&mut self, asker: Asker, signal: i32, slot: Option<u32>) {
+        let serves = |worker: &&Worker| {
+            matches!(worker.state, State::Online { .. }) && slot.is_none_or(|slot| slot == worker.slot)
+        };
+        let to: Vec<WorkerId> = self.workers.values().filter(serves).map(|worker| worker.id).collect();
+        let notice = Notice::Signalled { asker, signal, slot, workers: to.len() };
+        let outcome = if to.is_empty() { Outcome::Failed } else { Outcome::Done };
+        self.effects.extend(to.into_iter().map(|worker| Effect::Signal { worker, signal }));
+        self.notice(notice.clone());
+        self.answer(asker, Answer { outcome, notice });
     }
 
     /// The committed generation, while nothing goes on beside keeping its slots filled.
@@ -50,7 +88,7 @@ impl Supervisor {
             return self.refuse(asker, Refusal::Stopping);
         }
         match asker {
-            Asker::Client(_) => self.refuse(asker, Refusal::Busy),
+            Asker::Client { .. } => self.refuse(asker, Refusal::Busy),
             Asker::Boot | Asker::Signal(_) => {
                 if self.waiting.deploy.replace(asker).is_none() {
                     self.refuse(asker, Refusal::Remembered);
@@ -75,7 +113,7 @@ impl Supervisor {
             return self.refuse(asker, Refusal::Stopping);
         }
         match asker {
-            Asker::Client(_) => self.refuse(asker, Refusal::Busy),
+            Asker::Client { .. } => self.refuse(asker, Refusal::Busy),
             Asker::Boot | Asker::Signal(_) => match scale {
                 Scale::To(_) => self.refuse(asker, Refusal::Busy),
                 Scale::By(more) => {
@@ -106,8 +144,9 @@ impl Supervisor {
 
     pub(super) fn finish_growth(&mut self, now: Time, asker: Asker, since: Time) {
         let count = self.serving.as_ref().map_or(0, |serving| serving.count());
-        self.notice(Notice::Scale(ScaleNews::Grown { count, after: now - since }));
-        self.answer(asker, Answer::Done);
+        let notice = Notice::Scale(ScaleNews::Grown { count, after: now - since });
+        self.notice(notice.clone());
+        self.answer(asker, Answer { outcome: Outcome::Done, notice });
     }
 
     /// A worker of a new slot died, was late or gave up: the count is as it was.
@@ -119,7 +158,13 @@ impl Supervisor {
         self.notice(notice.clone());
         self.activity = Activity::Serving;
         let superfluous = unseated.into_iter().chain([id]);
-        self.part(now, asker, superfluous, self.policy.short_limit(), Answer::Failed(notice));
+        self.part(
+            now,
+            asker,
+            superfluous,
+            self.policy.short_limit(),
+            Answer { outcome: Outcome::Failed, notice },
+        );
     }
 
     /// The highest slots go, with all that is left of those who had them.
@@ -133,7 +178,9 @@ impl Supervisor {
         }
         let slot = |id: &WorkerId| self.workers.get(id).map_or(0, |worker| worker.slot);
         let superfluous: Vec<WorkerId> = of_serving.into_iter().filter(|id| slot(id) >= to).collect();
-        self.part(now, asker, superfluous, self.policy.stop_timeout, Answer::Done);
+        let notice = Notice::Scale(ScaleNews::Shrunk { count: to });
+        let answer = Answer { outcome: Outcome::Done, notice };
+        self.part(now, asker, superfluous, self.policy.stop_timeout, answer);
     }
 
     /// Retires workers, and gives the answer when they are gone.
@@ -154,7 +201,7 @@ impl Supervisor {
     /// Runs one thing that signals asked for at a bad moment. A deploy goes before a new count.
     pub(super) fn run_waiting(&mut self, now: Time) {
         if let Some(asker) = self.waiting.deploy.take() {
-            self.deploy(now, asker, None, None);
+            self.deploy(now, asker, &Deploy::default());
         } else {
             let more = std::mem::take(&mut self.waiting.scale);
             let count = self.serving.as_ref().map_or(0, Generation::count);
@@ -170,7 +217,7 @@ impl Supervisor {
 
     pub(super) fn answer(&mut self, asker: Asker, answer: Answer) {
         match asker {
-            Asker::Client(client) => self.effects.push_back(Effect::Reply { client, answer }),
+            Asker::Client { client, .. } => self.effects.push_back(Effect::Reply { client, answer }),
             Asker::Boot | Asker::Signal(_) => {}
         }
     }
@@ -188,9 +235,7 @@ impl Supervisor {
     pub(super) fn refuse(&mut self, asker: Asker, why: Refusal) {
         let why = Notice::Refused { asker, why };
         match asker {
-            Asker::Client(client) => {
-                self.effects.push_back(Effect::Reply { client, answer: Answer::Refused(why) });
-            }
+            Asker::Client { .. } => self.answer(asker, Answer { outcome: Outcome::Refused, notice: why }),
             Asker::Boot | Asker::Signal(_) => self.notice(why),
         }
     }

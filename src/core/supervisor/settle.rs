@@ -12,7 +12,7 @@ use super::{Activity, Farewell, Supervisor};
 impl Supervisor {
     pub(super) fn settle(&mut self, now: Time) {
         self.fill(now);
-        while self.advance(now) {
+        while self.advance(now) || self.time_out(now) {
             self.fill(now);
         }
         self.say_farewell();
@@ -23,14 +23,19 @@ impl Supervisor {
         if self.activity.is_ending() {
             return;
         }
-        let Supervisor { serving, activity, workers, effects, next_worker, .. } = self;
-        for generation in [serving.as_mut(), activity.next_generation_mut()].into_iter().flatten() {
+        self.open_slots(now);
+        let of_deploy = self.activity.terms().map(|terms| terms.online_timeout);
+        let Supervisor { serving, activity, workers, effects, next_worker, policy, .. } = self;
+        let usual = policy.online_timeout;
+        let of_next = activity.next_generation_mut().map(|next| (next, of_deploy.unwrap_or(usual)));
+        let of_serving = serving.as_mut().map(|serving| (serving, usual));
+        for (generation, online_timeout) in [of_serving, of_next].into_iter().flatten() {
             for slot in generation.due(now) {
-                let worker = WorkerId(*next_worker);
+                let id = WorkerId(*next_worker);
                 *next_worker += 1;
-                workers.insert(worker, Worker::new(worker, slot, generation.number, now));
-                effects.push_back(Effect::Spawn { worker, slot, generation: generation.number });
-                generation.slot(slot).expect("it was due").take(worker);
+                workers.insert(id, Worker::new(id, slot, generation.number, now, online_timeout));
+                effects.push_back(Effect::Spawn { worker: id, slot, generation: generation.number });
+                generation.slot(slot).expect("it was due").take(id);
             }
         }
     }
@@ -42,24 +47,25 @@ impl Supervisor {
         }
         match std::mem::replace(&mut self.activity, Activity::Serving) {
             Activity::Serving => self.run_waiting(now),
-            Activity::Deploying { next, asker, since }
-                if self.policy.bake.is_zero() || self.serving.is_none() =>
-            {
-                self.flip(now, next, asker, since);
+            Activity::Deploying { next, terms } if terms.bake.is_zero() || self.serving.is_none() => {
+                self.flip(now, next, terms);
             }
-            Activity::Deploying { next, asker, since } => {
-                let news = DeployNews::Baking { time: self.policy.bake };
-                self.notice(Notice::Deploy { generation: next.number, news });
-                let until = now + self.policy.bake;
-                self.activity = Activity::Baking { next, asker, since, until };
+            Activity::Deploying { next, terms } => {
+                self.tell_baking(next.number, DeployNews::Baking { time: terms.bake });
+                self.activity = Activity::Baking { next, terms, until: now + terms.bake };
             }
-            Activity::Baking { next, asker, since, until: _ } => self.flip(now, next, asker, since),
-            Activity::Draining { leaving: _, asker, aborters, since } => {
-                self.finish_draining(now, asker, aborters, since);
+            Activity::Rolling { next, terms, baked_at: None } if !terms.bake.is_zero() => {
+                self.tell_baking(next.number, DeployNews::BakingAlone { time: terms.bake });
+                self.activity = Activity::Rolling { next, terms, baked_at: Some(now + terms.bake) };
             }
-            Activity::Failing { leaving: _, asker, aborters, answer, code } => {
-                self.finish_failing(now, asker, aborters, answer, code);
+            Activity::Baking { next, terms, .. } | Activity::Rolling { next, terms, .. } => {
+                self.flip(now, next, terms);
             }
+            Activity::PuttingBack { next, failed, .. } => self.stop_putting_back(now, next, failed),
+            Activity::Draining { leaving: _, terms, aborters, outcome } => {
+                self.finish_draining(now, terms, aborters, outcome);
+            }
+            Activity::Failing { leaving: _, failed } => self.finish_failing(now, failed),
             Activity::Growing { from: _, asker, since } => self.finish_growth(now, asker, since),
             Activity::Stopping { stop, kill_at } => self.begin_sweep(now, stop, kill_at),
             Activity::Sweeping { stop, kill_at: _ } => self.sweep_hard(now, stop),
@@ -74,6 +80,12 @@ impl Supervisor {
             Activity::Serving => self.waiting.deploy.is_some() || self.waiting.scale != 0,
             Activity::Deploying { next, .. } => next.is_complete(),
             Activity::Baking { next, until, .. } => *until <= now && next.is_complete(),
+            Activity::Rolling { next, baked_at, .. } => {
+                baked_at.is_none_or(|at| at <= now) && next.is_complete()
+            }
+            Activity::PuttingBack { next, give_up_at, .. } => {
+                *give_up_at <= now || next.seated().next().is_none()
+            }
             Activity::Draining { leaving, .. } | Activity::Failing { leaving, .. } => leaving.is_empty(),
             Activity::Growing { from, .. } => {
                 self.serving.as_ref().is_some_and(|serving| grown(serving, *from))
@@ -83,6 +95,10 @@ impl Supervisor {
             Activity::SweepingHard { give_up_at, .. } => *give_up_at <= now,
             Activity::Ended => false,
         }
+    }
+
+    fn tell_baking(&mut self, generation: u32, news: DeployNews) {
+        self.notice(Notice::Deploy { generation, news });
     }
 
     fn say_farewell(&mut self) {

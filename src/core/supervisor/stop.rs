@@ -11,8 +11,9 @@ use std::time::Duration;
 use crate::core::notice::Notice;
 use crate::core::worker::Input;
 use crate::core::{Answer, Asker, Effect, Time, WorkerId};
+use crate::wire::control::message::Outcome;
 
-use super::{Activity, Stop, Supervisor};
+use super::{Activity, Failed, Stop, Supervisor};
 
 /// Strangers get so long from TERM to KILL, where the workers have left less of the stop limit.
 const STRANGERS: Duration = Duration::from_millis(500);
@@ -22,11 +23,25 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 const SECOND_INTERRUPT: Duration = Duration::from_secs(1);
 
 impl Supervisor {
-    pub(super) fn stop(&mut self, now: Time, asker: Asker) {
+    pub(super) fn stop(&mut self, now: Time, asker: Asker, timeout: Option<Duration>) {
         match self.activity.stop_mut() {
-            Some(stop) => stop.askers.push(asker),
-            None => self.begin_stop(now, Some(asker), self.policy.stop_timeout, 0),
+            Some(stop) => {
+                stop.askers.push(asker);
+                if let Some(limit) = timeout {
+                    self.hasten_stop(now, limit);
+                }
+            }
+            None => self.begin_stop(now, Some(asker), timeout.unwrap_or(self.policy.stop_timeout), 0),
         }
+    }
+
+    /// A stop that is under way gets no more than this from now on.
+    fn hasten_stop(&mut self, now: Time, limit: Duration) {
+        if let Activity::Stopping { kill_at, .. } | Activity::Sweeping { kill_at, .. } = &mut self.activity {
+            *kill_at = (*kill_at).min(now + limit);
+        }
+        let all: Vec<WorkerId> = self.workers.keys().copied().collect();
+        self.step_all(now, all, Input::Retire { limit });
     }
 
     /// The first one stops, as [`Self::stop`]; the second one kills.
@@ -36,7 +51,7 @@ impl Supervisor {
             self.kill_all(now, asker);
             return;
         }
-        self.stop(now, asker);
+        self.stop(now, asker, None);
         if let Some(stop) = self.activity.stop_mut() {
             stop.interrupted_at.get_or_insert(now);
         }
@@ -48,7 +63,7 @@ impl Supervisor {
             self.begin_stop(now, Some(asker), Duration::ZERO, 0);
             return;
         }
-        self.stop(now, asker);
+        self.stop(now, asker, None);
         self.notice(Notice::Killing { asker, workers: self.alive() });
         self.kill_workers(now);
         if let Activity::Stopping { kill_at, .. } | Activity::Sweeping { kill_at, .. } = &mut self.activity {
@@ -58,7 +73,7 @@ impl Supervisor {
 
     /// Tells every worker to stop. `asker` is none where a worker's end or a lost listener is the reason.
     pub(super) fn begin_stop(&mut self, now: Time, asker: Option<Asker>, limit: Duration, code: u8) {
-        let code = self.cut_short(code);
+        let code = self.cut_short(now, code);
         if let Some(serving) = &mut self.serving {
             serving.slots.clear();
         }
@@ -88,23 +103,31 @@ impl Supervisor {
     }
 
     /// Answers what will not be finished. A boot that has failed keeps its exit code.
-    fn cut_short(&mut self, code: u8) -> u8 {
+    fn cut_short(&mut self, now: Time, code: u8) -> u8 {
+        let cut = Answer { outcome: Outcome::Aborted, notice: Notice::CutShort };
         for farewell in std::mem::take(&mut self.farewells) {
-            let done = farewell.answer == Answer::Done;
-            self.answer(farewell.asker, if done { Answer::Aborted } else { farewell.answer });
+            let done = farewell.answer.outcome == Outcome::Done;
+            self.answer(farewell.asker, if done { cut.clone() } else { farewell.answer });
         }
         match std::mem::replace(&mut self.activity, Activity::Serving) {
-            Activity::Deploying { asker, .. } | Activity::Baking { asker, .. } => {
-                self.answer(asker, Answer::Aborted);
+            Activity::Deploying { terms, .. }
+            | Activity::Baking { terms, .. }
+            | Activity::Rolling { terms, .. } => {
+                self.history.end(now, Outcome::Aborted, &cut.notice);
+                self.answer(terms.asker, cut);
             }
-            Activity::Growing { asker, .. } => self.answer(asker, Answer::Aborted),
-            Activity::Draining { asker, aborters, .. } => {
-                self.answer(asker, Answer::Aborted);
-                self.answer_all(aborters, &Answer::Done);
+            Activity::Growing { asker, .. } => self.answer(asker, cut),
+            Activity::Draining { terms, aborters, .. } => {
+                self.history.end(now, Outcome::Aborted, &cut.notice);
+                if terms.wait {
+                    self.answer(terms.asker, cut.clone());
+                }
+                self.answer_all(aborters, &Answer { outcome: Outcome::Done, ..cut });
             }
-            Activity::Failing { asker, aborters, answer, code: failed, .. } => {
+            Activity::PuttingBack { failed, .. } | Activity::Failing { failed, .. } => {
+                let Failed { asker, aborters, answer, code: failed } = failed;
+                self.answer_all(aborters, &Answer { outcome: Outcome::Done, ..answer.clone() });
                 self.answer(asker, answer);
-                self.answer_all(aborters, &Answer::Done);
                 return if asker == Asker::Boot { failed } else { code };
             }
             Activity::Serving | Activity::Ended | Activity::Stopping { .. } => {}
@@ -131,6 +154,7 @@ impl Supervisor {
             Activity::Sweeping { .. } => self.effects.push_back(Effect::Sweep { kill: false }),
             Activity::SweepingHard { .. } => self.effects.push_back(Effect::Sweep { kill: true }),
             Activity::Serving | Activity::Deploying { .. } | Activity::Baking { .. } => {}
+            Activity::Rolling { .. } | Activity::PuttingBack { .. } => {}
             Activity::Draining { .. } | Activity::Failing { .. } | Activity::Growing { .. } => {}
             Activity::Stopping { .. } | Activity::Ended => {}
         }
@@ -140,6 +164,7 @@ impl Supervisor {
         let stop = match &mut self.activity {
             Activity::Sweeping { stop, .. } | Activity::SweepingHard { stop, .. } => std::mem::take(stop),
             Activity::Serving | Activity::Deploying { .. } | Activity::Baking { .. } => return,
+            Activity::Rolling { .. } | Activity::PuttingBack { .. } => return,
             Activity::Draining { .. } | Activity::Failing { .. } | Activity::Growing { .. } => return,
             Activity::Stopping { .. } | Activity::Ended => return,
         };
@@ -149,10 +174,11 @@ impl Supervisor {
     pub(super) fn end(&mut self, stop: Stop) {
         let Stop { askers, code, killed, interrupted_at: _ } = stop;
         // Any other code has its reason said already; that somebody had to be killed is told all the same.
+        let notice = Notice::Stopped { killed };
         if code == 0 || killed > 0 {
-            self.notice(Notice::Stopped { killed });
+            self.notice(notice.clone());
         }
-        self.answer_all(askers, &Answer::Done);
+        self.answer_all(askers, &Answer { outcome: Outcome::Done, notice });
         self.activity = Activity::Ended;
         self.effects.push_back(Effect::End { code });
     }
@@ -164,6 +190,7 @@ impl Activity {
             Activity::Stopping { stop, .. } | Activity::Sweeping { stop, .. } => Some(stop),
             Activity::SweepingHard { stop, .. } => Some(stop),
             Activity::Serving | Activity::Deploying { .. } | Activity::Baking { .. } => None,
+            Activity::Rolling { .. } | Activity::PuttingBack { .. } => None,
             Activity::Draining { .. } | Activity::Failing { .. } | Activity::Growing { .. } => None,
             Activity::Ended => None,
         }

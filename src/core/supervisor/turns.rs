@@ -28,6 +28,9 @@ impl Supervisor {
     pub(super) fn turned(&mut self, now: Time, id: WorkerId, who: Who, turn: Turn, fault: Fault) {
         match self.side(id) {
             Side::Serving => self.serving_turned(now, id, who, turn, fault),
+            Side::Next if matches!(self.activity, Activity::PuttingBack { .. }) => {
+                self.kept_turned(now, who, turn, fault);
+            }
             Side::Next => self.next_turned(now, id, who, turn, fault),
             Side::Nowhere => self.departing_turned(who, turn),
         }
@@ -62,7 +65,7 @@ impl Supervisor {
                 }
                 self.tell_offline(who, fault);
             }
-            Turn::Hushed => self.tell_hushed(who),
+            Turn::Hushed => self.tell_hushed(id, who),
             Turn::GaveUp | Turn::WasLate | Turn::NeverSpawned | Turn::DiedStarting => {
                 self.serving_failed(now, id, Failure { who, fault, served: None });
             }
@@ -92,8 +95,9 @@ impl Supervisor {
                     slot.came_online(id);
                 }
                 self.tell_online(now, id, who);
+                self.take_slot_over(now, who.slot);
             }
-            Turn::Hushed => self.tell_hushed(who),
+            Turn::Hushed => self.tell_hushed(id, who),
             Turn::SaidOffline { since } => {
                 self.fail_deploy(now, id, Failure { who, fault, served: Some(now - since) });
             }
@@ -114,7 +118,7 @@ impl Supervisor {
     }
 
     /// A worker that nobody counts on any more.
-    fn departing_turned(&mut self, who: Who, turn: Turn) {
+    pub(super) fn departing_turned(&mut self, who: Who, turn: Turn) {
         match turn {
             Turn::Overran { asked } => self.tell(who, WorkerNews::Overran { asked }),
             Turn::RemnantOverran => self.tell(who, WorkerNews::RemnantOverran),
@@ -137,12 +141,14 @@ impl Supervisor {
         if let Some(old) = replaced {
             self.step(now, old, Input::Replaced, Fault::None);
         }
+        self.take_slot_back(now, who.slot);
     }
 
     fn serving_failed(&mut self, now: Time, id: WorkerId, failure: Failure) {
         let number = failure.who.slot;
         let Some(slot) = self.serving.as_mut().and_then(|serving| serving.slot(number)) else { return };
         let retry_at = slot.lost(now, id, failure.served, &mut self.random);
+        slot.failure = Some(failure.clone());
         let telling = slot.backoff.telling(now);
         let exit_code = failure.fault.exit_code().filter(|_| self.policy.on_crash == OnCrash::Exit);
         if self.grows(number) {
@@ -162,8 +168,10 @@ impl Supervisor {
         matches!(self.activity, Activity::Growing { from, .. } if slot >= from)
     }
 
-    fn tell_hushed(&mut self, who: Who) {
-        self.tell(who, WorkerNews::HushedEarly { limit: self.policy.online_timeout });
+    fn tell_hushed(&mut self, id: WorkerId, who: Who) {
+        if let Some(limit) = self.workers.get(&id).map(|worker| worker.online_timeout) {
+            self.tell(who, WorkerNews::HushedEarly { limit });
+        }
     }
 
     fn tell_online(&mut self, now: Time, id: WorkerId, who: Who) {
@@ -200,6 +208,7 @@ impl Supervisor {
                 leaving.remove(&id);
             }
             Activity::Serving | Activity::Deploying { .. } | Activity::Baking { .. } => {}
+            Activity::Rolling { .. } | Activity::PuttingBack { .. } => {}
             Activity::Growing { .. } | Activity::Stopping { .. } | Activity::Ended => {}
             Activity::Sweeping { .. } | Activity::SweepingHard { .. } => {}
         }

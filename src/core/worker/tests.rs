@@ -209,7 +209,8 @@ fn in_short(effect: &Effect) -> String {
         Effect::Listen { .. } | Effect::RestoreFlags { .. } | Effect::CloseListeners => {
             whole.split(' ').next().unwrap_or_default().to_string()
         }
-        Effect::Sweep { .. } | Effect::Reply { .. } | Effect::Notice(_) | Effect::End { .. } => whole,
+        Effect::Sweep { .. } | Effect::Reply { .. } | Effect::Notice(_) => whole,
+        Effect::Signal { .. } | Effect::End { .. } => whole,
     }
 }
 
@@ -222,7 +223,7 @@ fn limit(before: &Worker, after: &Worker, now: Time) -> Option<String> {
 /// A worker that had this life, and the time: a second after each input, or at its deadline.
 fn live(life: &[Input], policy: &Policy) -> (Worker, Time) {
     let mut now = Time(Duration::from_secs(1000));
-    let mut worker = Worker::new(WorkerId(1), 0, 1, now);
+    let mut worker = Worker::new(WorkerId(1), 0, 1, now, Duration::from_secs(60));
     for input in life {
         now = match (input, worker.deadline()) {
             (Input::Expired, Some(at)) => at,

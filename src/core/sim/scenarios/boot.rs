@@ -1,6 +1,6 @@
 //! Boot: the first worker that fails ends srvwrap, and says why.
 
-use crate::core::sim::stage::{DEPLOY, Ends, Forks, Stage, Starts, policy};
+use crate::core::sim::stage::{Ends, Forks, Stage, Starts, policy, redeploy};
 use crate::core::{Effect, Ending, Event, OnCrash, Policy, Ready, Request};
 use crate::wire::worker::Said;
 
@@ -154,7 +154,7 @@ fn a_stop_while_booting_ends_with_0_but_a_boot_that_had_failed_keeps_its_code() 
 fn a_stop_while_the_first_process_is_being_made_ends_it_once_it_is_there() {
     let mut stage = Stage::serving(1);
     stage.forks = Forks::Wait;
-    let deploy = stage.ask(DEPLOY);
+    let deploy = stage.ask(redeploy());
     stage.signal("TERM");
     assert_eq!((stage.answer(deploy).as_str(), stage.ended), ("aborted", None));
     stage.done();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::core::sim::stage::{DEPLOY, Ends, Forks, Stage, Starts, policy};
+use crate::core::sim::stage::{Ends, Forks, Stage, Starts, policy, redeploy};
 use crate::core::{Effect, Ending, OnCrash, Policy};
 
 #[test]
@@ -160,7 +160,7 @@ fn where_a_crash_is_to_end_srvwrap_a_failed_deploy_an_offline_and_a_scale_down_d
     let mut stage = Stage::serving_with(Policy { on_crash: OnCrash::Exit, ..policy() }, 2);
     stage.seconds(5);
     stage.starts = Starts::Silent;
-    stage.ask(DEPLOY);
+    stage.ask(redeploy());
     stage.exits(2, 0, 3);
     stage.starts = Starts::Online;
     let leaving = stage.worker(1, 0);

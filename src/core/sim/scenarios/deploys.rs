@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::core::sim::stage::{DEPLOY, Ends, Forks, Stage, Starts, policy, spec};
+use crate::core::sim::stage::{Ends, Forks, Stage, Starts, deploy_of, policy, redeploy};
 use crate::core::{Ending, Policy, Request};
 
 fn deploy(word: &str) -> Request {
-    Request::Deploy { spec: Some(spec(word)), count: None }
+    deploy_of(Some(word), None)
 }
 
 #[test]
@@ -14,7 +14,7 @@ fn old_workers_are_told_when_all_new_ones_are_online_and_the_answer_comes_when_t
     let mut stage = Stage::serving(2);
     (stage.starts, stage.ends) = (Starts::Silent, Ends::Never);
     let deploy = stage.ask(deploy("second"));
-    assert_eq!(stage.told(), ["deploy 2 began (client): starting 2 workers"]);
+    assert_eq!(stage.told(), ["deploy 2 began (client of uid 0): starting 2 workers"]);
     stage.says_online(2, 0);
     assert_eq!(stage.retired(), []);
     stage.seconds(1);
@@ -43,7 +43,7 @@ fn old_workers_are_told_when_all_new_ones_are_online_and_the_answer_comes_when_t
 fn a_new_worker_that_dies_fails_the_deploy_at_once_and_nothing_has_changed() {
     let mut stage = Stage::serving(2);
     (stage.starts, stage.ends) = (Starts::Silent, Ends::Never);
-    let deploy = stage.ask(Request::Deploy { spec: Some(spec("bad")), count: Some(3) });
+    let deploy = stage.ask(deploy_of(Some("bad"), Some(3)));
     stage.says_online(2, 1);
     stage.exits(2, 0, 1);
     // The answer comes when the new ones are gone: told, and killed after five seconds.
@@ -92,7 +92,7 @@ fn a_late_worker_fails_the_deploy_and_one_that_cannot_be_made_does_too() {
 fn a_fork_that_fails_takes_the_forks_that_are_still_to_come_along() {
     let mut stage = Stage::serving(1);
     stage.forks = Forks::Fail;
-    let deploy = stage.ask(Request::Deploy { spec: None, count: Some(5) });
+    let deploy = stage.ask(deploy_of(None, Some(5)));
     assert!(stage.answer(deploy).starts_with("failed: deploy 2 failed: worker 0: cannot fork"));
     assert_eq!((stage.online(), stage.rows("unwanted")), (vec![(1, 0)], vec![]));
 }
@@ -166,7 +166,7 @@ fn offline_in_a_deploy_leaves_the_pool_whole_and_the_next_deploy_works() {
 fn offline_of_a_new_worker_before_the_flip_fails_the_deploy() {
     let mut stage = Stage::serving(1);
     stage.starts = Starts::Silent;
-    let deploy = stage.ask(Request::Deploy { spec: None, count: Some(2) });
+    let deploy = stage.ask(deploy_of(None, Some(2)));
     stage.says_online(2, 0);
     stage.seconds(1);
     stage.says_offline(2, 0);
@@ -200,7 +200,7 @@ fn a_second_deploy_is_refused_and_leaves_the_first_alone() {
     let mut stage = Stage::serving(1);
     stage.starts = Starts::Silent;
     let first = stage.ask(deploy("second"));
-    let second = stage.ask(Request::Deploy { spec: Some(spec("third")), count: Some(7) });
+    let second = stage.ask(deploy_of(Some("third"), Some(7)));
     assert_eq!(stage.answer(second), "refused, because a boot, deploy or scale is under way");
     stage.says_online(2, 0);
     assert_eq!((stage.answer(first).as_str(), stage.runs(2).as_str(), stage.count()), ("done", "second", 1));
@@ -209,7 +209,7 @@ fn a_second_deploy_is_refused_and_leaves_the_first_alone() {
 #[test]
 fn no_workers_at_all_cannot_be_deployed() {
     let mut stage = Stage::serving(1);
-    let none = stage.ask(Request::Deploy { spec: None, count: Some(0) });
+    let none = stage.ask(deploy_of(None, Some(0)));
     assert_eq!(
         stage.answer(none),
         "refused, because there can be no fewer than 1 and no more than 65535 workers"
@@ -234,7 +234,7 @@ fn an_abort_after_the_flip_kills_the_old_ones_and_the_deploy_is_not_answered_wit
 fn an_abort_of_what_has_failed_already_does_not_make_it_an_aborted_one() {
     let mut stage = Stage::serving(1);
     (stage.starts, stage.ends) = (Starts::Silent, Ends::Never);
-    let deploy = stage.ask(Request::Deploy { spec: None, count: Some(2) });
+    let deploy = stage.ask(deploy_of(None, Some(2)));
     stage.exits(2, 0, 1);
     let abort = stage.ask(Request::Abort);
     assert_eq!(stage.answer(abort), "");
@@ -250,14 +250,14 @@ fn a_starting_worker_that_is_wanted_no_longer_gets_the_stop_ladder_and_not_kill(
     let mut stage = Stage::serving(1);
     (stage.starts, stage.ends) = (Starts::Silent, Ends::Never);
     stage.forks = Forks::Wait;
-    stage.ask(DEPLOY);
+    stage.ask(redeploy());
     stage.ask(Request::Abort);
     assert_eq!((stage.retired(), stage.killed()), (vec![], vec![]));
     stage.forks = Forks::Work;
     stage.finish_forks();
     // Without a generation to run the fork fails; with one it would have been told.
     assert_eq!(stage.killed(), []);
-    stage.ask(DEPLOY);
+    stage.ask(redeploy());
     stage.done();
     stage.ask(Request::Abort);
     assert_eq!((stage.retired(), stage.killed()), (vec![(3, 0, Some(15))], vec![]));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::core::sim::stage::{DEPLOY, Ends, Forks, Stage, Starts};
+use crate::core::sim::stage::{Ends, Forks, Stage, Starts, redeploy};
 use crate::core::{Ending, Request, Scale};
 
 #[test]
@@ -121,7 +121,7 @@ fn the_count_is_1_to_65535_and_a_scale_to_what_there_is_is_done() {
 fn a_scale_is_refused_in_a_deploy_but_signals_are_summed_and_run_after_it() {
     let mut stage = Stage::serving(2);
     stage.starts = Starts::Silent;
-    stage.ask(DEPLOY);
+    stage.ask(redeploy());
     let refused = stage.scale(5);
     assert_eq!(stage.answer(refused), "refused, because a boot, deploy or scale is under way");
     for name in ["TTIN", "TTIN", "TTIN", "TTOU"] {
@@ -138,7 +138,7 @@ fn a_scale_is_refused_in_a_deploy_but_signals_are_summed_and_run_after_it() {
 fn a_sum_that_goes_below_one_worker_goes_as_far_as_it_can() {
     let mut stage = Stage::serving(3);
     stage.starts = Starts::Silent;
-    stage.ask(DEPLOY);
+    stage.ask(redeploy());
     for _ in 0..9 {
         stage.signal("TTOU");
     }

@@ -3,20 +3,20 @@
 use std::time::Duration;
 
 use crate::core::Event;
-use crate::core::sim::stage::{DEPLOY, Ends, Forks, Stage, Starts, policy};
+use crate::core::sim::stage::{Ends, Forks, Stage, Starts, deploy_of, policy, redeploy};
 use crate::core::{Effect, Mended, Policy, Request};
 
 #[test]
 fn all_workers_are_told_then_the_listeners_close_and_it_ends_with_0() {
     let mut stage = Stage::serving(2);
-    let stop = stage.ask(Request::Stop);
+    let stop = stage.ask(Request::Stop { timeout: None });
     let done = stage.done();
     assert!(matches!(done[0], Effect::Retire { .. }), "{done:?}");
     assert!(matches!(done[1], Effect::Retire { .. }), "{done:?}");
     assert_eq!(done[2], Effect::CloseListeners);
     assert_eq!(done.iter().filter(|effect| **effect == Effect::CloseListeners).count(), 1);
     assert_eq!(done.last(), Some(&Effect::End { code: 0 }));
-    assert_eq!(stage.told(), ["client: stopping 2 workers within 30s", "stopped"]);
+    assert_eq!(stage.told(), ["client of uid 0: stopping 2 workers within 30s", "stopped"]);
     assert_eq!(stage.answer(stop), "done");
 }
 
@@ -24,7 +24,8 @@ fn all_workers_are_told_then_the_listeners_close_and_it_ends_with_0() {
 fn who_asks_for_a_stop_again_is_answered_too() {
     let mut stage = Stage::serving(1);
     stage.ends = Ends::Never;
-    let (first, second) = (stage.ask(Request::Stop), stage.ask(Request::Stop));
+    let (first, second) =
+        (stage.ask(Request::Stop { timeout: None }), stage.ask(Request::Stop { timeout: None }));
     assert_eq!(stage.answer(first), "");
     stage.exits(1, 0, 0);
     assert_eq!((stage.answer(first), stage.answer(second)), ("done".into(), "done".into()));
@@ -126,7 +127,7 @@ fn quit_kills_at_once_in_any_state() {
 
     let mut stage = Stage::serving(1);
     (stage.starts, stage.ends) = (Starts::Silent, Ends::Never);
-    stage.ask(DEPLOY);
+    stage.ask(redeploy());
     stage.signal("TERM");
     stage.signal("QUIT");
     assert_eq!((stage.killed(), stage.ended), (vec![(1, 0), (2, 0)], Some(0)));
@@ -156,7 +157,7 @@ fn a_hangup_a_scale_and_a_deploy_are_refused_during_a_stop() {
         stage.told(),
         ["HUP: refused, because srvwrap is stopping", "TTIN: refused, because srvwrap is stopping"]
     );
-    let (deploy, scale) = (stage.ask(DEPLOY), stage.scale(3));
+    let (deploy, scale) = (stage.ask(redeploy()), stage.scale(3));
     assert_eq!(stage.answer(deploy), "refused, because srvwrap is stopping");
     assert_eq!(stage.answer(scale), "refused, because srvwrap is stopping");
     assert_eq!(stage.spawned(), []);
@@ -166,11 +167,11 @@ fn a_hangup_a_scale_and_a_deploy_are_refused_during_a_stop() {
 fn a_stop_in_a_deploy_ends_both_generations_and_what_waited_does_not_run() {
     let mut stage = Stage::serving(1);
     (stage.starts, stage.ends) = (Starts::Silent, Ends::Never);
-    let deploy = stage.ask(DEPLOY);
+    let deploy = stage.ask(redeploy());
     stage.signal("HUP");
     stage.signal("TTIN");
     stage.done();
-    let stop = stage.ask(Request::Stop);
+    let stop = stage.ask(Request::Stop { timeout: None });
     assert_eq!(stage.answer(deploy), "aborted");
     assert_eq!(stage.retired(), [(1, 0, Some(15)), (2, 0, Some(15))]);
     stage.seconds(30);
@@ -234,7 +235,7 @@ fn a_deploy_and_a_scale_that_had_failed_before_the_stop_are_answered_with_that()
     (stage.starts, stage.ends) = (Starts::Silent, Ends::Never);
     let scale = stage.scale(3);
     stage.exits(1, 1, 1);
-    let deploy = stage.ask(Request::Deploy { spec: None, count: Some(2) });
+    let deploy = stage.ask(deploy_of(None, Some(2)));
     stage.exits(2, 0, 1);
     stage.signal("TERM");
     assert!(stage.answer(scale).starts_with("failed: scaling failed"), "{}", stage.answer(scale));

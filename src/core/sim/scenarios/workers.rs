@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::core::sim::stage::{DEPLOY, Ends, Forks, Stage, Starts, policy};
-use crate::core::{Effect, Ending, Event, Mended, Policy, Ready, Request, StopSignal};
+use crate::core::sim::stage::{Ends, Forks, Stage, Starts, deploy_of, policy, redeploy};
+use crate::core::{Effect, Ending, Event, Mended, Policy, Ready, StopSignal};
 use crate::wire::worker::{Readiness, Said};
 
 #[test]
@@ -114,7 +114,7 @@ fn messages_at_odd_moments_change_nothing() {
     stage.says(1, 0, Said::Status("busy".to_string()));
     stage.event(Event::Hushed { worker: first });
     assert_eq!((stage.told(), stage.done()), (vec![], vec![]));
-    stage.ask(DEPLOY);
+    stage.ask(redeploy());
     stage.done();
     // Told already, and replaced.
     for said in [Said::Online(Readiness::JsonReady), Said::Offline { why: String::new() }] {
@@ -200,7 +200,7 @@ fn a_listener_that_was_bound_anew_fails_the_deploy_and_recycles_the_workers_one_
     let mut stage = Stage::serving(2);
     stage.seconds(5);
     stage.starts = Starts::Silent;
-    let deploy = stage.ask(DEPLOY);
+    let deploy = stage.ask(redeploy());
     stage.done();
     stage.event(Event::ListenerShut { listener: 0, outcome: Mended::Rebound });
     assert_eq!(
@@ -265,7 +265,7 @@ fn who_is_wanted_no_longer_before_it_is_there_keeps_the_shortest_limit_that_it_w
 fn flags_are_put_back_as_the_serving_generation_had_them_once_the_last_of_a_failed_one_is_gone() {
     let mut stage = Stage::serving(1);
     (stage.starts, stage.ends) = (Starts::Silent, Ends::Never);
-    stage.ask(Request::Deploy { spec: None, count: Some(2) });
+    stage.ask(deploy_of(None, Some(2)));
     stage.nonblocking = true;
     stage.says_online(2, 0);
     stage.exits(2, 1, 1);
@@ -279,13 +279,13 @@ fn flags_are_put_back_as_the_serving_generation_had_them_once_the_last_of_a_fail
 fn flags_are_not_cleared_after_a_deploy_that_came_off_nor_where_readiness_is_guessed() {
     let mut stage = Stage::serving(1);
     stage.nonblocking = true;
-    stage.ask(DEPLOY);
+    stage.ask(redeploy());
     let restored = Effect::RestoreFlags { nonblocking: vec![0], clear_others: false };
     assert!(stage.done().contains(&restored));
 
     let mut stage = Stage::serving_with(Policy { ready: Ready::Exec, ..policy() }, 1);
     stage.forks = Forks::Fail;
-    stage.ask(DEPLOY);
+    stage.ask(redeploy());
     let restored = Effect::RestoreFlags { nonblocking: vec![], clear_others: false };
     assert!(stage.done().contains(&restored));
 }
@@ -300,7 +300,7 @@ fn the_first_process_of_a_told_worker_may_die_first_and_its_group_keeps_the_rest
     stage.ends = Ends::Never;
     stage.leaves_remnants = true;
     let old = stage.worker(1, 0);
-    let deploy = stage.ask(DEPLOY);
+    let deploy = stage.ask(redeploy());
     stage.done();
     stage.seconds(10);
     stage.dies(old, Ending::Signaled(15));
