@@ -4,15 +4,21 @@
 //! generation; `event_loop` translates.
 
 #[cfg(test)]
-mod apart;
+pub(crate) mod apart;
 mod bind_error;
 pub(crate) mod children;
+pub(crate) mod control;
+mod directory;
 pub(crate) mod failure;
 mod half_closed;
 pub(crate) mod hang_ups;
 pub(crate) mod holder;
 pub(crate) mod listener;
+pub(crate) mod logfile;
+pub(crate) mod measure;
 pub(crate) mod notice_fd;
+mod own_file;
+pub(crate) mod pid_file;
 pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod signal_state;
