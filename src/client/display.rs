@@ -145,7 +145,7 @@ fn slots(workers: &[&Worker], room: usize) -> Vec<String> {
 
 fn rows(workers: &[&Worker]) -> Vec<String> {
     use Side::{Left, Right};
-    let mut table = Table::bare(&[Right, Right, Right, Left, Right, Left]);
+    let mut table = Table::bare(&[Left, Left, Left, Left, Right, Left]);
     for worker in workers {
         table.row(&[
             &format!("  slot {}", worker.slot),
@@ -220,7 +220,7 @@ mod tests {
             lines(&scene(Aim::Deploy, &status, ""), SCREEN),
             [
                 "deploy 3  [####################]  2/2 online, 1 leaving, draining  1.7s",
-                "  slot 0  pid   10  generation 2  retiring  1.2s",
+                "  slot 0  pid 10    generation 2  retiring  1.2s",
                 "  slot 0  pid 4801  generation 3  online    1.2s",
                 "  slot 1  pid 4802  generation 3  online    1.2s",
             ]
@@ -231,7 +231,7 @@ mod tests {
     fn a_slot_whose_turn_has_not_come_shows_who_serves_it() {
         let workers = vec![worker(0, 4801, 3, "online"), worker(1, 11, 2, "online")];
         let shown = lines(&scene(Aim::Deploy, &deploying("rolling", workers, 0), ""), SCREEN);
-        assert_eq!(shown[2], "  slot 1  pid   11  generation 2  online  1.2s");
+        assert_eq!(shown[2], "  slot 1  pid 11    generation 2  online  1.2s");
     }
 
     #[test]

@@ -11,7 +11,6 @@
 //! Every line is cleaned. What this file does not do: cut them, since only a terminal has a width.
 
 use std::ffi::OsStr;
-use std::time::Duration;
 
 use crate::wire::control::message::{Deployed, Outcome};
 use crate::wire::control::status::{Deploying, Listener, Status, Waiting, Worker};
@@ -169,6 +168,7 @@ pub(super) fn exit_code(status: &Status) -> u8 {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use std::time::Duration;
 
     pub(in crate::client) fn worker(slot: u32, pid: u32, generation: u32, state: &str) -> Worker {
         Worker {
