@@ -132,7 +132,7 @@ impl Properties {
         let process = &world.processes[&worker];
         let status = world.supervisor.status(world.now);
         let committed = status.generation.unwrap_or(0);
-        let rolls = world.properties.surge.is_some() && process.slot < status.count;
+        let rolls = world.properties.surge.is_some();
         let newer = process.generation > committed;
         let of_failed = (newer && !rolls) || is_of_failed_scale(world, process);
         let served = process.online_at.is_some() && !of_failed;
@@ -140,7 +140,9 @@ impl Properties {
         let failed = of_failed
             || (!rolls && process.generation == committed && process.slot < status.count && !served);
         let (whole, short) = (world.policy.stop_timeout, short(world));
-        let least = if stops || served { whole } else { short };
+        // Who is told in the moment in which it exists was wanted no longer before, perhaps for another reason.
+        let late = process.forked_at == Some(world.now);
+        let least = if (stops && !late) || served { whole } else { short };
         let most = if failed && !stops && world.policy.ready == Ready::Notify { short } else { whole };
         if let Some(longest) = world.properties.hastened.iter().map(|(_, limit)| *limit).max() {
             return (Duration::ZERO, most.max(longest));
@@ -235,7 +237,8 @@ fn nobody_is_told_without_reason(world: &World, worker: WorkerId) {
         stands_in && other.slot == process.slot && other.state == "online"
     };
     let said_so = process.online_at.zip(process.offline_at).is_some_and(|(on, off)| on < off);
-    assert!(!said_so, "{worker:?} has said offline, and is told");
+    // A deploy tells it as any other, and a rolling one tells it before it is committed.
+    assert!(!said_so || rolls, "{worker:?} has said offline, and is told");
     let replaced = status.workers.iter().any(|other| online(&other));
     let was_late = process.online_at.is_none() || process.online_at == Some(world.now);
     assert!(replaced || was_late || !serves(world, process), "{worker:?} is told before it is replaced");
@@ -408,7 +411,9 @@ fn limits_are_kept(world: &World) {
         }
         let starts = process.told_at.is_none() && process.online_at.is_none() && process.killed_at.is_none();
         if starts && world.policy.ready == Ready::Notify {
-            let limit = world.properties.online_limits[worker];
+            // Who has a process only after that is late at once, which takes a moment.
+            let due = world.supervisor.poll_timeout().is_some_and(|at| at <= world.now);
+            let limit = if due { Duration::MAX } else { world.properties.online_limits[worker] };
             assert!(world.now - process.born <= limit, "{worker:?} starts for ever");
         }
     }

@@ -60,6 +60,7 @@ pub(super) struct Process {
     pub(super) life: Life,
     pub(super) behaviour: Option<Behaviour>,
     pub(super) born: Time,
+    pub(super) forked_at: Option<Time>,
     pub(super) online_at: Option<Time>,
     pub(super) offline_at: Option<Time>,
     pub(super) hushed_at: Option<Time>,
@@ -248,6 +249,7 @@ impl World {
             life: Life::Asked,
             behaviour: None,
             born: self.now,
+            forked_at: None,
             online_at: None,
             offline_at: None,
             hushed_at: None,
@@ -357,6 +359,7 @@ impl World {
         };
         self.properties.runs_its_spec(generation, spec);
         process.life = Life::Alive;
+        process.forked_at = Some(self.now);
         let temper = Temper::from_word(spec.argv[0].to_str().expect("a word"));
         let behaviour = Behaviour::of(temper, generation % 2 == 0, &mut self.random);
         self.schedule(worker, &behaviour);

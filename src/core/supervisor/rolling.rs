@@ -85,9 +85,15 @@ impl Supervisor {
         }
         let give_up_at = now + self.policy.online_timeout;
         self.activity = Activity::PuttingBack { next, at_once, failed, give_up_at };
-        let superfluous: Vec<WorkerId> =
-            self.awaited_of(of_next).into_iter().filter(|id| !kept.contains(id)).collect();
-        self.step_all(now, superfluous, Input::Retire { limit: self.policy.short_limit() });
+        let superfluous = self.awaited_of(of_next).into_iter().filter(|id| !kept.contains(id));
+        // Who has taken a slot over has requests of its own to finish.
+        let serves = |id: &WorkerId| {
+            let state = self.workers.get(id).map(|worker| worker.state);
+            matches!(state, Some(State::Online { .. } | State::Leaving { .. }))
+        };
+        let (served, idle): (Vec<WorkerId>, Vec<WorkerId>) = superfluous.partition(serves);
+        self.step_all(now, served, Input::Retire { limit: self.policy.stop_timeout });
+        self.step_all(now, idle, Input::Retire { limit: self.policy.short_limit() });
     }
 
     /// A worker of a deploy that is being put back: while it serves it is kept, and its end leaves the slot to the
