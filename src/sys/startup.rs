@@ -111,14 +111,24 @@ fn keep_inherited_descriptors_from_workers() {
 }
 
 fn close_on_exec_by_listing(directory: &str) -> io::Result<()> {
+    listed(directory)?.into_iter().for_each(close_on_exec);
+    Ok(())
+}
+
+/// From 3 on. That of the listing itself is among them, and closed again.
+fn listed(directory: &str) -> io::Result<Vec<RawFd>> {
+    let mut found = Vec::new();
     for entry in fs::read_dir(directory)? {
         let number = entry?.file_name();
-        let number = OsStr::to_str(&number).and_then(|name| name.parse().ok());
-        if let Some(fd @ 3..) = number {
-            close_on_exec(fd);
-        }
+        let number: Option<RawFd> = OsStr::to_str(&number).and_then(|name| name.parse().ok());
+        found.extend(number.filter(|fd| *fd >= 3));
     }
-    Ok(())
+    Ok(found)
+}
+
+/// Every number from 3 on that may be that of an open descriptor.
+pub(super) fn descriptors_from_3() -> Vec<RawFd> {
+    listed("/proc/self/fd").unwrap_or_else(|_| (3..COUNTED_DESCRIPTORS).collect())
 }
 
 /// The limit of open files can be a billion (it is in some containers), so it says nothing about where to stop.
