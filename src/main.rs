@@ -30,6 +30,7 @@
 //! `core/transitions.txt`, `core/supervisor.rs`, `event_loop.rs`.
 
 mod cli;
+mod client;
 mod config;
 mod core;
 mod environment;

@@ -75,7 +75,18 @@ impl Startup {
 
     /// Whether SIGHUP was ignored (nohup): it is to stay so.
     pub(crate) fn hup_ignored(&self) -> bool {
-        self.ignored.contains(libc::SIGHUP)
+        self.ignores(libc::SIGHUP)
+    }
+
+    /// Whether a signal (1 to 64) was ignored: a shell has INT and QUIT ignored by what it starts in the background.
+    pub(crate) fn ignores(&self, signal: i32) -> bool {
+        self.ignored.contains(signal)
+    }
+
+    /// Lets in again what was blocked before `main` only: for a program that lives as any other, and ends at Ctrl-C.
+    /// In the place of `Signals::install`.
+    pub(crate) fn restore_mask(&self) {
+        signal_state::change_mask(Change::Replace, self.mask);
     }
 }
 
@@ -163,6 +174,17 @@ mod tests {
         );
         assert!(startup.hup_ignored());
         assert!(signal_state::ignored().contains(libc::SIGPIPE));
+    }
+
+    #[test]
+    fn the_mask_comes_back_as_it_was() {
+        let inherited = Startup { mask: SignalSet::EMPTY.with(libc::SIGUSR1), ..Startup::plain() };
+        if run_apart("sys::startup::tests::the_mask_comes_back_as_it_was", &inherited) == Apart::Done {
+            return;
+        }
+        signal_state::change_mask(Change::Block, SignalSet::ALL);
+        Startup::take().restore_mask();
+        assert_eq!(signal_state::change_mask(Change::Block, SignalSet::EMPTY), inherited.mask);
     }
 
     #[test]
