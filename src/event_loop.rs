@@ -135,7 +135,9 @@ impl EventLoop {
         for notice in self.listeners.notices() {
             self.tell(&notice);
         }
-        self.watch_paths();
+        self.watch_places();
+        // What was removed before it was watched.
+        self.look_after_places();
         let code = loop {
             if let Some(code) = self.ended {
                 break code;

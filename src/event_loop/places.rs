@@ -25,7 +25,7 @@ use super::{EventLoop, VANISHED, watch};
 /// What [`Vanished`] knows each by; listeners follow.
 const CONTROL: usize = 0;
 const PID_FILE: usize = 1;
-pub(super) const FIRST_LISTENER: usize = 2;
+const FIRST_LISTENER: usize = 2;
 
 pub(super) struct Places {
     pub(super) control: Option<ControlSocket>,
@@ -52,9 +52,7 @@ impl Places {
         let pid_file = pid_file.map_err(|error| error.to_string())?;
         let vanished =
             Vanished::new().filter(|found| watch(poll, &found.fd(), VANISHED, Interest::READABLE).is_ok());
-        let mut places = Places { control, pid_file, vanished };
-        places.watch_own();
-        Ok(places)
+        Ok(Places { control, pid_file, vanished })
     }
 
     fn watch_own(&mut self) {
@@ -73,25 +71,18 @@ impl Places {
         }
     }
 
-    /// Whether the control socket is another now, which nobody watches yet.
+    /// Whether something was made anew.
     fn mend(&mut self, log: &mut Log) -> bool {
-        let Places { control, pid_file, vanished } = self;
-        let mut is_new = false;
-        if let Some(socket) = control.as_mut().filter(|socket| !socket.is_in_place()) {
+        let mut made = false;
+        if let Some(socket) = self.control.as_mut().filter(|socket| !socket.is_in_place()) {
             let path = socket.path().to_owned();
-            is_new = told(log, &path, socket.bind_anew().map_err(|error| error.to_string()));
-            if let Some(vanished) = vanished.as_mut().filter(|_| is_new) {
-                vanished.watch(socket.path(), CONTROL);
-            }
+            made |= told(log, &path, socket.bind_anew().map_err(|error| error.to_string()));
         }
-        if let Some(file) = pid_file.as_mut().filter(|file| !file.is_in_place()) {
+        if let Some(file) = self.pid_file.as_mut().filter(|file| !file.is_in_place()) {
             let path = file.path().to_owned();
-            let made = told(log, &path, file.make_anew().map_err(|error| error.to_string()));
-            if let Some(vanished) = vanished.as_mut().filter(|_| made) {
-                vanished.watch(file.path(), PID_FILE);
-            }
+            made |= told(log, &path, file.make_anew().map_err(|error| error.to_string()));
         }
-        is_new
+        made
     }
 }
 
@@ -112,12 +103,20 @@ impl EventLoop {
 
     /// Looks at each, and makes anew what is not there.
     pub(super) fn look_after_places(&mut self) {
-        self.places.mend(&mut self.log);
-        self.look_after_paths();
-        self.watch_paths();
+        /// Somebody may remove a name that was just made before it is watched: then it is looked at once more.
+        const TRIES: u8 = 3;
+        for _ in 0..TRIES {
+            let places = self.places.mend(&mut self.log);
+            let listeners = self.look_after_paths();
+            if !(places || listeners) {
+                return;
+            }
+            self.watch_places();
+        }
     }
 
-    pub(super) fn watch_paths(&mut self) {
+    pub(super) fn watch_places(&mut self) {
+        self.places.watch_own();
         let Some(vanished) = &mut self.places.vanished else { return };
         for (index, path) in self.listeners.paths() {
             vanished.watch(path, FIRST_LISTENER + index);
