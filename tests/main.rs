@@ -19,7 +19,9 @@ mod harness;
 
 mod bad_input;
 mod boot;
+mod control_socket;
 mod crashes;
+mod daemon;
 mod deploy;
 mod failed_deploys;
 mod faults;
@@ -28,6 +30,7 @@ mod languages;
 mod listeners;
 mod load;
 mod nonblocking;
+mod pid_file;
 mod pid_one;
 mod pid_reuse;
 mod readiness;
