@@ -19,6 +19,7 @@ mod harness;
 
 mod bad_input;
 mod boot;
+mod commands_in_trouble;
 mod crashes;
 mod deploy;
 mod failed_deploys;
