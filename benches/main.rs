@@ -13,6 +13,7 @@
 //! are too noisy for that.
 #![expect(clippy::disallowed_methods, reason = "a benchmark has a clock and children")]
 
+mod control;
 mod idle;
 mod run;
 mod start;
@@ -39,6 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     table.row("static binary", &kib(size), "", "< 2048 KiB", size < 2 << 20);
     start::first_and_all(&bench, &mut table)?;
     start::replacement(&bench, &mut table)?;
+    control::measure(&bench, &mut table)?;
     idle::measure(&bench, &mut table)?;
     Ok(())
 }

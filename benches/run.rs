@@ -29,6 +29,8 @@ pub(crate) struct Run {
     child: Child,
     records: ChildStdout,
     log: PathBuf,
+    /// Of its own, with the control socket in it.
+    directory: tempfile::TempDir,
     pub(crate) began: Moment,
     pub(crate) workers: Vec<Began>,
 }
@@ -39,22 +41,28 @@ impl Run {
         let mut command = Command::new(&bench.program);
         command.arg("exec").arg(&bench.srvwrap).args(["-n", &count.to_string(), "-p", "127.0.0.1:0"]);
         command.arg(&bench.program);
-        Run::start(command, bench, count)
+        Run::start(command, count)
     }
 
     /// `program loop N`, from the moment before its first fork.
     pub(crate) fn bare(bench: &Bench, count: usize) -> Result<Run, Box<dyn Error>> {
         let mut command = Command::new(&bench.program);
         command.args(["loop", &count.to_string()]);
-        Run::start(command, bench, count)
+        Run::start(command, count)
     }
 
-    fn start(mut command: Command, bench: &Bench, count: usize) -> Result<Run, Box<dyn Error>> {
-        let log = bench.directory.path().join("log");
-        command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&log)?);
+    fn start(mut command: Command, count: usize) -> Result<Run, Box<dyn Error>> {
+        let directory = tempfile::tempdir()?;
+        let log = directory.path().join("log");
+        command
+            .current_dir(directory.path())
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log)?);
         let mut child = command.spawn()?;
         let records = child.stdout.take().ok_or("no stdout")?;
-        let mut run = Run { child, records, log, began: Moment::now(), workers: Vec::new() };
+        let mut run = Run { child, records, log, directory, began: Moment::now(), workers: Vec::new() };
         run.began = run.next()?.at;
         for _ in 0..count {
             let worker = run.next()?;
@@ -84,6 +92,11 @@ impl Run {
 
     pub(crate) fn to_all(&self) -> Duration {
         self.workers.iter().map(|worker| worker.at).max().map_or(Duration::ZERO, |at| at.0 - self.began.0)
+    }
+
+    /// Where srvwrap is asked.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.path().join("srvwrap.sock")
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -5,6 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// The notice descriptor, and behind it the listeners.
 const NOTICE_FD: usize = 3;
@@ -41,6 +42,8 @@ const OUR_MANAGERS: [&str; 11] = [
 pub(crate) struct Facts<'a> {
     pub(crate) slot: u32,
     pub(crate) generation: u32,
+    /// Where it starts.
+    pub(crate) directory: &'a Path,
     /// Whether the program talks over a node channel.
     pub(crate) node_channel: bool,
     /// In the order of their descriptors.
@@ -70,7 +73,12 @@ pub(crate) fn of_worker(base: &[(OsString, OsString)], facts: &Facts<'_>) -> Vec
     let has_listeners = !facts.listeners.is_empty();
     let mut environment = Vec::with_capacity(base.len() + 12 + 2 * facts.listeners.len());
     // Without listeners the program listens by itself, and PORT is its own affair.
-    environment.extend(base.iter().filter(|(name, _)| !(has_listeners && name == "PORT")).cloned());
+    let kept = base.iter().filter(|(name, _)| !(has_listeners && name == "PORT"));
+    // PWD names the current directory, symlinks in it included; one that is somebody else's would be believed.
+    environment.extend(kept.map(|(name, value)| {
+        let value = if name == "PWD" { facts.directory.as_os_str() } else { value.as_os_str() };
+        (name.clone(), value.to_os_string())
+    }));
     let mut set = |name: &str, value: String| environment.push((name.into(), value.into()));
     set("NOTIFY_FD", NOTICE_FD.to_string());
     if facts.node_channel {

@@ -14,8 +14,6 @@ use crate::wire::control::message::Outcome;
 use super::worker::{Asked, Heard};
 use super::{Asker, Ending, Mended};
 
-pub(crate) use words::Seconds;
-
 /// One fact that an operator is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Notice {

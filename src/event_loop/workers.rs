@@ -158,7 +158,8 @@ impl EventLoop {
             .iter()
             .map(|held| Passing { name: held.name.as_deref(), port: held.port() })
             .collect();
-        let facts = Facts { slot, generation, node_channel: program.node_channel, listeners: &passing };
+        let (directory, node_channel) = (spec.directory.as_path(), program.node_channel);
+        let facts = Facts { slot, generation, directory, node_channel, listeners: &passing };
         let environment = environment::of_worker(&spec.environment, &facts);
         let stdin = match self.workers.stdin {
             Stdin::Null => process::Stdin::Null,

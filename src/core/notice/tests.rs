@@ -1,5 +1,8 @@
 //! Every sentence as an operator reads it.
 
+use std::collections::BTreeSet;
+
+use super::words::Seconds;
 use super::*;
 use crate::core::ClientId;
 
@@ -322,8 +325,107 @@ fn others() -> Vec<(Notice, &'static str)> {
     ]
 }
 
+/// What only clients ask for, and how it ends.
+fn orders() -> Vec<(Notice, &'static str)> {
+    let signalled = |slot, workers| Notice::Signalled { asker: CLIENT, signal: 12, slot, workers };
+    vec![
+        (
+            deploy(DeployNews::Began { count: 4, asker: CLIENT, surge: Some(1) }),
+            "deploy 8 began (client of uid 1000): starting 4 workers, 1 at a time",
+        ),
+        (
+            deploy(DeployNews::TimedOut { limit: seconds(90), keeps: Some(7) }),
+            "deploy 8 was not done within 90s; generation 7 keeps serving",
+        ),
+        (
+            deploy(DeployNews::TimedOutLate { limit: seconds(90), killed: 2 }),
+            "deploy 8 is live, but was not done within 90s; killing 2 workers of the old generation",
+        ),
+        (
+            deploy(DeployNews::PuttingBack { slots: 2, old: 7 }),
+            "deploy 8: generation 7 takes back the slots of 2 workers",
+        ),
+        (
+            deploy(DeployNews::BakingAlone { time: seconds(30) }),
+            "deploy 8 has every slot; it is live after 30s without a failure",
+        ),
+        (
+            deploy(DeployNews::DoneLate { outcome: Outcome::TimedOut, count: 4, after: seconds(90) }),
+            "deploy 8 is live after 90s with 4 workers; the old ones were killed, because its time was over",
+        ),
+        (
+            deploy(DeployNews::DoneLate { outcome: Outcome::Aborted, count: 1, after: seconds(9) }),
+            "deploy 8 is live after 9s with 1 worker; the old ones were killed, because it was aborted",
+        ),
+        (refused(CLIENT, Refusal::NothingBefore), "refused, because there was no deploy before this one"),
+        (
+            refused(CLIENT, Refusal::OnlyFilesChanged),
+            "refused, because the generation before ran the same program, environment and directory: put the old \
+             files back and deploy",
+        ),
+        (
+            refused(CLIENT, Refusal::OtherGeneration { is: 8, wanted: 7 }),
+            "refused, because generation 8 serves, and not 7: somebody has deployed since",
+        ),
+        (Notice::Scale(ScaleNews::Shrunk { count: 1 }), "scaled to 1 worker"),
+        (Notice::CutShort, "cut short, because srvwrap stops"),
+        (signalled(None, 4), "client of uid 1000: signal 12 (USR2) sent to 4 workers"),
+        (signalled(Some(3), 1), "client of uid 1000: signal 12 (USR2) sent to worker 3"),
+        (signalled(None, 0), "client of uid 1000: signal 12 (USR2) not sent, because no worker is online"),
+        (
+            signalled(Some(3), 0),
+            "client of uid 1000: signal 12 (USR2) not sent, because no worker of slot 3 is online",
+        ),
+    ]
+}
+
 fn all() -> Vec<(Notice, &'static str)> {
-    [boots(), boots_without_advice(), workers(), departures(), deploys(), others()].concat()
+    [boots(), boots_without_advice(), workers(), departures(), deploys(), others(), orders()].concat()
+}
+
+/// Each event, the names of its fields, and one of its sentences: the table in `protocol/control.md`.
+fn event_table() -> String {
+    let mut rows: Vec<(&str, BTreeSet<String>, String)> = Vec::new();
+    for (notice, _) in all() {
+        let (name, fields) = notice.event();
+        let names = fields.keys().cloned();
+        match rows.iter_mut().find(|(known, ..)| *known == name) {
+            Some((_, known, _)) => known.extend(names),
+            None => rows.push((name, names.collect(), notice.to_string())),
+        }
+    }
+    rows.sort();
+    let mut table = String::from("| event | fields | for example |\n|---|---|---|\n");
+    for (name, fields, sentence) in rows {
+        let fields: Vec<String> = fields.iter().map(|field| format!("`{field}`")).collect();
+        table.push_str(&format!("| `{name}` | {} | {sentence} |\n", fields.join(" ")));
+    }
+    table
+}
+
+#[test]
+fn the_protocol_lists_every_event_with_its_fields() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/protocol/control.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (before, rest) = text.split_once("<!-- events -->\n").expect("the marker before the table");
+    let (table, after) = rest.split_once("<!-- /events -->").expect("the marker after the table");
+    if std::env::var_os("SRVWRAP_BLESS").is_some() {
+        let blessed = format!("{before}<!-- events -->\n{}<!-- /events -->{after}", event_table());
+        std::fs::write(path, blessed).unwrap();
+    } else {
+        assert_eq!(table, event_table(), "SRVWRAP_BLESS=1 cargo test every_event writes it anew");
+    }
+}
+
+#[test]
+fn an_event_gives_away_no_more_than_its_sentence() {
+    for (notice, _) in all() {
+        let (_, fields) = notice.event();
+        for (name, value) in fields.iter().filter_map(|(name, value)| Some((name, value.as_str()?))) {
+            let word = name == "by" || (!value.contains(' ') && value.len() <= 20);
+            assert!(word || notice.to_string().contains(value), "{notice:?}: {value}");
+        }
+    }
 }
 
 #[test]

@@ -124,10 +124,7 @@ fn deploy(f: &mut Formatter<'_>, generation: u32, news: &DeployNews) -> fmt::Res
         }
         DeployNews::PuttingBack { slots, old } => {
             let workers = Workers(*slots);
-            write!(
-                f,
-                "deploy {generation}: {workers} of it serve until generation {old} has their slots back"
-            )
+            write!(f, "deploy {generation}: generation {old} takes back the slots of {workers}")
         }
         DeployNews::BakingAlone { time } => {
             write!(
@@ -406,7 +403,7 @@ impl Display for Workers {
 }
 
 /// A time as an operator writes it: 250ms, 1.2s, 30s.
-pub(crate) struct Seconds(pub(crate) Duration);
+pub(super) struct Seconds(pub(super) Duration);
 
 impl Display for Seconds {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

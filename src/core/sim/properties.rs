@@ -163,6 +163,7 @@ impl Properties {
         remnants_end(world);
         the_old_are_killed_by_a_late_abort(world);
         enough_are_online(world);
+        few_slots_are_under_way(world, &status);
     }
 }
 
@@ -447,6 +448,25 @@ fn enough_are_online(world: &World) {
     let online = world.processes.values().filter(|process| counts(process) && process.online_at.is_some());
     let (online, promised) = (online.count(), world.properties.promised as usize);
     assert!(online >= promised, "{online} online, {promised} promised");
+}
+
+/// In a rolling deploy no more slots than asked for have processes of both generations, those apart that have survived
+/// KILL.
+fn few_slots_are_under_way(world: &World, status: &Status) {
+    let rolling = status.deploy.as_ref().filter(|deploy| deploy.phase == "rolling");
+    let (Some(deploy), Some(surge)) = (rolling, world.properties.surge) else { return };
+    let slots_of = |generation| -> BTreeSet<u32> {
+        let there = |process: &&Process| process.generation == generation && process.life != Life::Empty;
+        world
+            .processes
+            .values()
+            .filter(|process| there(process) && !survives(process))
+            .map(|process| process.slot)
+            .collect()
+    };
+    let (old, new) = (slots_of(status.generation.unwrap_or(0)), slots_of(deploy.generation));
+    let both = old.intersection(&new).count();
+    assert!(both <= surge as usize, "{both} slots are under way at a time: {status:?}");
 }
 
 /// What the operator is told is what the world is like.

@@ -5,6 +5,8 @@
 mod boot;
 mod crashes;
 mod deploys;
+mod rolling;
 mod scales;
 mod stops;
+mod terms;
 mod workers;

@@ -319,6 +319,12 @@ impl Stage {
         rows.iter().filter(|row| row.seated && row.state == state).count()
     }
 
+    /// How often each slot was filled anew.
+    pub(super) fn restarts(&self) -> Vec<u32> {
+        let rows = self.supervisor.status(self.now).workers;
+        rows.iter().filter(|row| row.seated).map(|row| row.restarts).collect()
+    }
+
     pub(super) fn count(&self) -> u32 {
         self.supervisor.status(self.now).count
     }
