@@ -11,8 +11,9 @@
 //! no more, but each worker only so much at a time, so that none starves the rest.
 //!
 //! `workers.rs` has the processes and what they say, `perform.rs` carries out effects, `listeners.rs` looks after the
-//! sockets. None of them decides.
+//! sockets, `control.rs` serves those who ask. None of them decides.
 
+mod control;
 mod listeners;
 mod perform;
 mod workers;
@@ -30,16 +31,20 @@ use crate::log::Log;
 use crate::sys::signals::{Arrived, Origin, Signals};
 use crate::sys::startup::Startup;
 use crate::wire::control::message::Deploy;
+use crate::wire::control::routes::Door;
 
+use control::{ConnectionId, Control};
 use listeners::Listeners;
 use workers::Workers;
 
 /// Tokens are never used twice, so that a late event finds nobody: the fixed ones, and from [`FIRST_WORKER`] on two for
-/// each worker, whose ids are not used twice either.
+/// each worker, whose ids are not used twice either. Clients have the upper half.
 const SIGNALS: Token = Token(0);
 const STDERR: Token = Token(1);
 const HANG_UPS: Token = Token(2);
-const FIRST_WORKER: usize = 4;
+const CONTROL: Token = Token(3);
+const HEALTH: Token = Token(4);
+const FIRST_WORKER: usize = 16;
 
 /// Workers that are made before anything else gets its turn: fork and exec take most of a millisecond each.
 const SPAWNS_AT_ONCE: usize = 8;
@@ -55,6 +60,7 @@ pub(crate) struct EventLoop {
     supervisor: Supervisor,
     listeners: Listeners,
     workers: Workers,
+    control: Control,
     log: Log,
     /// More children may be dead than were handled.
     deaths_left: bool,
@@ -77,6 +83,7 @@ impl EventLoop {
         let Start { startup, config, spec } = start;
         let poll = Poll::new().map_err(|error| format!("cannot make an epoll instance: {error}"))?;
         let mut log = Log::new();
+        let control = Control::open(&config, &poll, &mut log)?;
         let listeners = Listeners::bind(&config.listeners, &poll, &mut log)?;
         let signals =
             Signals::install(&startup).map_err(|error| format!("cannot handle signals: {error}"))?;
@@ -101,6 +108,7 @@ impl EventLoop {
             supervisor,
             listeners,
             workers,
+            control,
             log,
             // A child may have died before this program was executed in its parent's place; no signal tells of it.
             deaths_left: true,
@@ -119,14 +127,16 @@ impl EventLoop {
             self.watch_stderr();
             self.wait(&mut events);
             for event in &events {
-                self.ready(event.token());
+                self.ready(event);
             }
             self.handle_deaths();
             self.listen_to_paused();
             self.look_after_overdue();
             self.handle_timeout();
             self.perform();
+            self.serve_clients();
         };
+        self.take_leave();
         self.log.finish();
         code
     }
@@ -138,9 +148,9 @@ impl EventLoop {
     }
 
     fn wait(&mut self, events: &mut Events) {
-        let turns = [self.workers.next_turn(), self.listeners.next_turn()];
+        let turns = [self.workers.next_turn(), self.listeners.next_turn(), self.control.next_turn()];
         let deadline = [self.supervisor.poll_timeout()].into_iter().chain(turns).flatten().min();
-        let timeout = if self.deaths_left || self.effects_left {
+        let timeout = if self.deaths_left || self.effects_left || self.control.has_more() {
             Some(Duration::ZERO)
         } else {
             deadline.map(|at| at - self.now())
@@ -154,11 +164,16 @@ impl EventLoop {
     }
 
     /// Something is ready. What it belonged to may be gone.
-    fn ready(&mut self, token: Token) {
-        match token {
+    fn ready(&mut self, event: &mio::event::Event) {
+        if let Some(client) = ConnectionId::of(event.token()) {
+            return self.control.client_ready(client, event.is_write_closed() || event.is_error());
+        }
+        match event.token() {
             SIGNALS => self.handle_signals(),
             STDERR => self.log.flush(),
             HANG_UPS => self.handle_hang_ups(),
+            CONTROL => self.control.knocked(Door::Control),
+            HEALTH => self.control.knocked(Door::Health),
             Token(number) => {
                 let worker = WorkerId((number - FIRST_WORKER) as u64 / 2);
                 if number % 2 == 0 {

@@ -42,12 +42,11 @@ impl EventLoop {
                 }
                 Effect::CloseListeners => self.listeners.close(),
                 Effect::Sweep { kill } => self.sweep(kill),
-                Effect::Reply { client, answer } => {
-                    unreachable!(
-                        "{client:?} cannot have asked for {answer:?}: there is no control socket yet"
-                    )
+                Effect::Reply { client, answer } => self.reply(client, &answer),
+                Effect::Notice(notice) => {
+                    self.publish(&notice);
+                    self.log.say(&notice);
                 }
-                Effect::Notice(notice) => self.log.say(&notice),
                 Effect::End { code } => self.ended = Some(code),
             }
         }
