@@ -19,6 +19,7 @@ mod harness;
 
 mod bad_input;
 mod boot;
+mod commands;
 mod commands_in_trouble;
 mod crashes;
 mod deploy;
@@ -31,6 +32,7 @@ mod load;
 mod nonblocking;
 mod pid_one;
 mod pid_reuse;
+mod progress;
 mod readiness;
 mod readme;
 mod recycling;

@@ -6,6 +6,7 @@ pub(crate) mod http;
 pub(crate) mod proc;
 pub(crate) mod process;
 pub(crate) mod require;
+pub(crate) mod screen;
 pub(crate) mod stand_in;
 pub(crate) mod strace;
 pub(crate) mod terminal;
