@@ -38,6 +38,10 @@ const OUR_MANAGERS: [&str; 11] = [
     "SERVER_STARTER_PORT",
 ];
 
+/// How many names are reserved, of which `LISTEN_FD_…` stands for many.
+#[cfg(test)]
+pub(crate) const RESERVED_COUNT: usize = OURS.len() + OUR_MANAGERS.len() + 1;
+
 /// What differs from worker to worker.
 pub(crate) struct Facts<'a> {
     pub(crate) slot: u32,
@@ -63,6 +67,12 @@ pub(crate) fn inherited(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<
     all.filter(|(name, _)| !is_reserved(name)).collect()
 }
 
+/// Variables that say something of the shell in which they are set, and of no server.
+pub(crate) fn is_caller_s_own(name: &OsStr) -> bool {
+    ["PWD", "OLDPWD", "SHLVL", "_", "SRVWRAP_SOCKET"].iter().any(|own| name == *own)
+}
+
+/// Whether nobody but srvwrap sets this variable for a worker, or nobody at all.
 pub(crate) fn is_reserved(name: &OsStr) -> bool {
     let listener = name.as_bytes().starts_with(b"LISTEN_FD_");
     listener || OURS.iter().chain(&OUR_MANAGERS).any(|reserved| name == *reserved)

@@ -36,6 +36,7 @@ mod core;
 mod environment;
 mod event_loop;
 mod log;
+mod signal_names;
 mod sys;
 mod units;
 mod wire;
@@ -45,12 +46,12 @@ use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs;
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use cli::{Command, Typed};
-use config::{Config, Surroundings};
+use cli::{Command, Typed, Verb};
+use config::{Call, Config, Daemon, Surroundings};
 use core::Spec;
 use event_loop::{EventLoop, Start};
 use sys::startup::Startup;
@@ -66,23 +67,56 @@ fn main() -> ExitCode {
     let written = match cli::parse(&args) {
         Ok(Command::Help(text)) => io::stdout().write_all(text.as_bytes()),
         Ok(Command::Version) => writeln!(io::stdout(), "srvwrap {}", env!("CARGO_PKG_VERSION")),
-        Ok(Command::Run(typed)) => return run(*typed, startup),
+        Ok(Command::Typed(typed)) => return obey(*typed, startup),
         Err(error) => return refuse(&error, USAGE),
     };
     if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
 }
 
-fn run(typed: Typed, startup: Startup) -> ExitCode {
+fn obey(typed: Typed, startup: Startup) -> ExitCode {
     let directory = match working_directory() {
         Ok(directory) => directory,
         Err(error) => return refuse(&format_args!("cannot tell the current directory: {error}"), FAILED),
     };
-    let config = match Config::from_typed(typed, &surroundings(directory.clone())) {
-        Ok(config) => config,
-        Err(error) => return refuse(&error, USAGE),
+    let surroundings = surroundings(directory.clone(), typed.words.last());
+    let asked = match typed.verb {
+        Verb::Run => Config::from_typed(&typed, &surroundings).map(|config| run(config, directory, startup)),
+        Verb::Start => Config::from_typed(&typed, &surroundings).and_then(|config| {
+            let daemon = Daemon::from_typed(&typed, &surroundings)?;
+            Ok(match daemon {
+                Some(daemon) => start(config, daemon, directory, startup),
+                None => run(config, directory, startup),
+            })
+        }),
+        Verb::Deploy | Verb::Abort | Verb::Rollback | Verb::History | Verb::Scale | Verb::Stop => {
+            Call::from_typed(typed, &surroundings).map(|call| ask(call, &startup))
+        }
+        Verb::Status | Verb::Events | Verb::Signal => {
+            Call::from_typed(typed, &surroundings).map(|call| ask(call, &startup))
+        }
     };
-    let environment = environment::inherited(env::vars_os());
-    let spec = Spec { argv: config.argv.clone(), environment, directory };
+    asked.unwrap_or_else(|error| refuse(&error, USAGE))
+}
+
+fn start(_: Config, _: Daemon, _: PathBuf, _: Startup) -> ExitCode {
+    refuse(&"start: not built yet", FAILED)
+}
+
+fn ask(_: Call, _: &Startup) -> ExitCode {
+    refuse(&"not built yet", FAILED)
+}
+
+/// What the workers run at first.
+fn first_spec(config: &Config, directory: PathBuf) -> Spec {
+    let mut environment = environment::inherited(env::vars_os());
+    environment.retain(|(name, _)| config.environment.iter().all(|(set, _)| set != name));
+    environment.extend(config.environment.iter().cloned());
+    let directory = config.directory.clone().unwrap_or(directory);
+    Spec { argv: config.argv.clone(), environment, directory }
+}
+
+fn run(config: Config, directory: PathBuf, startup: Startup) -> ExitCode {
+    let spec = first_spec(&config, directory);
     match EventLoop::new(Start { startup, config, spec }) {
         Ok(event_loop) => {
             // Paths are absolute from here on, and srvwrap keeps nobody from unmounting.
@@ -110,10 +144,14 @@ fn working_directory() -> io::Result<PathBuf> {
         .unwrap_or(current))
 }
 
-fn surroundings(directory: PathBuf) -> Surroundings {
+fn surroundings(directory: PathBuf, last_word: Option<&OsString>) -> Surroundings {
+    let is_socket = |word: &OsString| fs::metadata(word).is_ok_and(|found| found.file_type().is_socket());
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     Surroundings {
         web_concurrency: env::var_os("WEB_CONCURRENCY"),
+        srvwrap_socket: env::var_os("SRVWRAP_SOCKET"),
+        environment: env::vars_os().collect(),
+        last_word_is_socket: last_word.is_some_and(is_socket),
         directory,
         stdin_is_terminal: io::stdin().is_terminal(),
         processors: u32::try_from(processors).unwrap_or(u32::MAX),

@@ -21,3 +21,6 @@ pub(crate) mod response;
 pub(crate) mod routes;
 pub(crate) mod status;
 pub(crate) mod text;
+
+#[cfg(test)]
+mod tests;

@@ -70,6 +70,14 @@ pub(crate) fn question(door: Door, request: &Request) -> Result<Question, Refusa
 }
 
 impl Kind {
+    #[cfg(test)]
+    pub(super) fn method(&self) -> &'static str {
+        match self {
+            Kind::Question(_) => "GET",
+            Kind::Order(_) => "POST",
+        }
+    }
+
     fn allow(&self) -> &'static str {
         match self {
             Kind::Question(_) => "GET, HEAD",

@@ -56,9 +56,17 @@ fn an_environment_may_be_an_array_of_pairs() {
     assert_eq!(environment[2], ("A".into(), None));
 }
 
+/// Each body is refused with a sentence that begins so.
+fn assert_told(cases: &[(Read, &str, &str)]) {
+    for (read, body, sentence) in cases {
+        let told = fault(*read, body);
+        assert!(told.starts_with(sentence), "{body}: {told}");
+    }
+}
+
 #[test]
 fn a_wrong_field_is_named_with_what_it_must_be() {
-    for (read, body, sentence) in [
+    assert_told(&[
         (
             deploy as Read,
             "{\"timeout\": 1}",
@@ -87,6 +95,12 @@ fn a_wrong_field_is_named_with_what_it_must_be() {
         (deploy, "{\"program\": [\"a\\u0000b\"]}", "program must not have a NUL byte"),
         (deploy, "{\"directory\": \"app\"}", "directory must be absolute, not \"app\""),
         (deploy, "{\"directory\": \"\"}", "directory must be absolute"),
+    ]);
+}
+
+#[test]
+fn a_wrong_variable_is_named_and_so_is_a_field_of_no_deploy() {
+    assert_told(&[
         (deploy, "{\"environment\": [\"A=1\"]}", "environment must be an object of strings"),
         (deploy, "{\"environment\": {\"A\": 1}}", "environment must be an object of strings"),
         (
@@ -123,10 +137,7 @@ fn a_wrong_field_is_named_with_what_it_must_be() {
         (deploy, "{\"wait\": true", "the body is not a JSON object"),
         (deploy, "{} {}", "the body is not a JSON object"),
         (deploy, "\u{0}", "the body is not a JSON object"),
-    ] {
-        let told = fault(read, body);
-        assert!(told.starts_with(sentence), "{body}: {told}");
-    }
+    ]);
 }
 
 #[test]
