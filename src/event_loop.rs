@@ -11,13 +11,14 @@
 //! no more, but each worker only so much at a time, so that none starves the rest.
 //!
 //! `workers.rs` has the processes and what they say, `perform.rs` carries out effects, `listeners.rs` looks after the
-//! sockets, `places.rs` after the names in the file system, `report.rs` tells what happens. None of them decides.
+//! sockets, `places.rs` after the names in the file system, `control.rs` serves those who ask, `report.rs` tells what
+//! happens. None of them decides.
 
+mod control;
 mod listeners;
 mod perform;
 mod places;
 mod report;
-mod stamp;
 mod workers;
 
 use std::io;
@@ -35,19 +36,23 @@ use crate::sys::signals::{Arrived, Origin, Signals};
 use crate::sys::startup::Startup;
 use crate::wire::control::json;
 use crate::wire::control::message::Deploy;
+use crate::wire::control::routes::Door;
 
+use control::{ConnectionId, Control};
 use listeners::Listeners;
 use places::Places;
 use workers::Workers;
 
 /// Tokens are never used twice, so that a late event finds nobody: the fixed ones, and from [`FIRST_WORKER`] on two for
-/// each worker, whose ids are not used twice either.
+/// each worker, whose ids are not used twice either. Clients have the upper half.
 const SIGNALS: Token = Token(0);
 const STDERR: Token = Token(1);
 const HANG_UPS: Token = Token(2);
-const REPORT: Token = Token(3);
-const VANISHED: Token = Token(4);
-const FIRST_WORKER: usize = 8;
+const CONTROL: Token = Token(3);
+const HEALTH: Token = Token(4);
+const REPORT: Token = Token(5);
+const VANISHED: Token = Token(6);
+const FIRST_WORKER: usize = 16;
 
 /// Workers that are made before anything else gets its turn: fork and exec take most of a millisecond each.
 const SPAWNS_AT_ONCE: usize = 8;
@@ -64,6 +69,7 @@ pub(crate) struct EventLoop {
     places: Places,
     listeners: Listeners,
     workers: Workers,
+    control: Control,
     log: Log,
     /// For the command that started a daemon.
     report: Option<Report>,
@@ -93,7 +99,8 @@ impl EventLoop {
         let poll = Poll::new().map_err(|error| format!("cannot make an epoll instance: {error}"))?;
         let config = &start.config;
         let mut log = log_of(config)?;
-        let places = Places::take(config, start.report.is_some(), &poll, &mut log)?;
+        let control = Control::open(config, start.report.is_some(), &poll, &mut log)?;
+        let places = Places::take(config, &poll)?;
         let listeners = Listeners::bind(&config.listeners, &poll)?;
         let signals =
             Signals::install(&start.startup).map_err(|error| format!("cannot handle signals: {error}"))?;
@@ -119,6 +126,7 @@ impl EventLoop {
             places,
             listeners,
             workers,
+            control,
             log,
             report: start.report.take(),
             boot_end: None,
@@ -146,14 +154,16 @@ impl EventLoop {
             self.watch_report();
             self.wait(&mut events);
             for event in &events {
-                self.ready(event.token());
+                self.ready(event);
             }
             self.handle_deaths();
             self.listen_to_paused();
             self.look_after_overdue();
             self.handle_timeout();
             self.perform();
+            self.serve_clients();
         };
+        self.take_leave();
         self.end(code)
     }
 
@@ -176,9 +186,9 @@ impl EventLoop {
     }
 
     fn wait(&mut self, events: &mut Events) {
-        let turns = [self.workers.next_turn(), self.listeners.next_turn()];
+        let turns = [self.workers.next_turn(), self.listeners.next_turn(), self.control.next_turn()];
         let deadline = [self.supervisor.poll_timeout()].into_iter().chain(turns).flatten().min();
-        let timeout = if self.deaths_left || self.effects_left {
+        let timeout = if self.deaths_left || self.effects_left || self.control.has_more() {
             Some(Duration::ZERO)
         } else {
             deadline.map(|at| at - self.now())
@@ -192,11 +202,16 @@ impl EventLoop {
     }
 
     /// Something is ready. What it belonged to may be gone.
-    fn ready(&mut self, token: Token) {
-        match token {
+    fn ready(&mut self, event: &mio::event::Event) {
+        if let Some(client) = ConnectionId::of(event.token()) {
+            return self.control.client_ready(client, event.is_write_closed() || event.is_error());
+        }
+        match event.token() {
             SIGNALS => self.handle_signals(),
             STDERR => self.log.flush(),
             HANG_UPS => self.handle_hang_ups(),
+            CONTROL => self.control.knocked(Door::Control),
+            HEALTH => self.control.knocked(Door::Health),
             REPORT => self.report.iter_mut().for_each(Report::flush),
             VANISHED => self.handle_vanished(),
             Token(number) => {

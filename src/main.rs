@@ -64,56 +64,17 @@ const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
     let startup = Startup::take();
-    let mut args: Vec<OsString> = env::args_os().skip(1).collect();
-    let is_start = args.first().is_some_and(|a| a == "start");
-    if is_start {
-        args.remove(0);
-    }
-    let mut hack = Hack { is_start, ..Hack::default() };
-    let mut kept = Vec::new();
-    let mut it = args.into_iter();
-    while let Some(a) = it.next() {
-        match a.to_str() {
-            Some("--pid-file") => hack.pid_file = it.next(),
-            Some("--socket") => hack.socket = it.next(),
-            Some("--log") => hack.log = it.next(),
-            Some("--stdout") => hack.stdout = it.next(),
-            Some("--stderr") => hack.stderr = it.next(),
-            Some("--or-deploy") => hack.or_deploy = true,
-            Some("--quiet") => hack.quiet = true,
-            Some("--json") => hack.json = true,
-            Some("--") => {
-                kept.push(a);
-                kept.extend(it);
-                break;
-            }
-            _ => kept.push(a),
-        }
-    }
-    let args = kept;
+    let args: Vec<OsString> = env::args_os().skip(1).collect();
     let written = match cli::parse(&args) {
         Ok(Command::Help(text)) => io::stdout().write_all(text.as_bytes()),
         Ok(Command::Version) => writeln!(io::stdout(), "srvwrap {}", env!("CARGO_PKG_VERSION")),
-        Ok(Command::Run(typed)) => return run(*typed, startup, hack),
+        Ok(Command::Run(typed)) => return run(*typed, startup),
         Err(error) => return refuse(&error, USAGE),
     };
     if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
 }
 
-#[derive(Default)]
-struct Hack {
-    is_start: bool,
-    pid_file: Option<OsString>,
-    socket: Option<OsString>,
-    log: Option<OsString>,
-    stdout: Option<OsString>,
-    stderr: Option<OsString>,
-    or_deploy: bool,
-    quiet: bool,
-    json: bool,
-}
-
-fn run(typed: Typed, startup: Startup, hack: Hack) -> ExitCode {
+fn run(typed: Typed, startup: Startup) -> ExitCode {
     let directory = match working_directory() {
         Ok(directory) => directory,
         Err(error) => return refuse(&format_args!("cannot tell the current directory: {error}"), FAILED),
@@ -122,31 +83,7 @@ fn run(typed: Typed, startup: Startup, hack: Hack) -> ExitCode {
         Ok(config) => config,
         Err(error) => return refuse(&error, USAGE),
     };
-    let mut config = config;
-    config.pid_file = hack.pid_file.map(|f| directory.join(f));
-    if let Some(socket) = hack.socket {
-        config.control = config::ControlPath { path: directory.join(socket), given: true };
-    }
-    config.log = hack.log.map(|f| directory.join(f)).or(hack.is_start.then(|| directory.join("srvwrap.log")));
-    let dir = directory.clone();
     let spec = spec_of(&config, directory);
-    if hack.is_start {
-        let or = |v: Option<OsString>, d: &str| dir.join(v.unwrap_or(d.into()));
-        let display = if hack.json {
-            config::Display::Json
-        } else if hack.quiet {
-            config::Display::Quiet
-        } else {
-            config::Display::Progress
-        };
-        let daemon = config::Daemon {
-            or_deploy: hack.or_deploy,
-            stdout: or(hack.stdout, "stdout.log"),
-            stderr: or(hack.stderr, "stderr.log"),
-            display,
-        };
-        return ExitCode::from(start::start(config, &daemon, spec, startup));
-    }
     ExitCode::from(serve(Start { startup, config, spec, report: None }))
 }
 

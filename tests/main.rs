@@ -19,6 +19,8 @@ mod harness;
 
 mod bad_input;
 mod boot;
+mod commands;
+mod commands_in_trouble;
 mod control_socket;
 mod crashes;
 mod daemon;
@@ -33,6 +35,7 @@ mod nonblocking;
 mod pid_file;
 mod pid_one;
 mod pid_reuse;
+mod progress;
 mod readiness;
 mod readme;
 mod recycling;

@@ -10,6 +10,7 @@ use crate::config::{Address, Listener as Wanted};
 use crate::core::{Event, Mended, Notice, Time};
 use crate::sys::hang_ups::HangUps;
 use crate::sys::listener::{self, BindError, DEFAULT_MODE, Listener};
+use crate::sys::measure::{self, Queue};
 
 use super::{EventLoop, HANG_UPS, watch};
 
@@ -104,6 +105,11 @@ impl Listeners {
 impl Held {
     pub(super) fn port(&self) -> Option<u16> {
         self.socket.local_address().map(|address| address.port())
+    }
+
+    /// What waits in it; none where the kernel does not tell.
+    pub(super) fn queue(&self) -> Option<Queue> {
+        measure::queue(&self.socket)
     }
 
     /// Whether it has been mended so often of late that it is to wait.

@@ -42,11 +42,7 @@ impl EventLoop {
                 }
                 Effect::CloseListeners => self.listeners.close(),
                 Effect::Sweep { kill } => self.sweep(kill),
-                Effect::Reply { client, answer } => {
-                    unreachable!(
-                        "{client:?} cannot have asked for {answer:?}: there is no control socket yet"
-                    )
-                }
+                Effect::Reply { client, answer } => self.reply(client, &answer),
                 Effect::Notice(notice) => self.tell(&notice),
                 Effect::End { code } => self.ended = Some(code),
             }

@@ -12,36 +12,25 @@ use mio::unix::SourceFd;
 
 use crate::core::Notice;
 use crate::wire::control::json;
-use crate::wire::control::message::{Answer, Counts, Event, Outcome};
+use crate::wire::control::message::{Answer, Outcome};
 
-use super::stamp::{stamp, wall_clock};
 use super::{EventLoop, REPORT};
 
 impl EventLoop {
     pub(super) fn tell(&mut self, notice: &Notice) {
+        let is_booted = matches!(notice, Notice::Booted { .. });
+        if is_booted {
+            // Who reads that all are online may look for the pid.
+            self.places.write_pid(&mut self.log);
+        }
+        self.publish(notice);
         self.log.say(notice);
-        if self.report.as_ref().is_some_and(|report| !report.has_ended()) {
-            let line = event_line(notice, self.supervisor.counts());
-            self.tell_caller(&line);
-            if matches!(notice, Notice::BootFailed { .. } | Notice::Deploy { .. }) {
-                self.boot_end.get_or_insert(notice.to_string());
-            }
+        let Some(mut report) = self.report.take_if(|report| !report.has_ended()) else { return };
+        report.line(&self.event_told(notice));
+        if matches!(notice, Notice::BootFailed { .. } | Notice::Deploy { .. }) {
+            self.boot_end.get_or_insert(notice.to_string());
         }
-        if matches!(notice, Notice::Booted { .. }) {
-            self.end_boot(notice);
-        }
-    }
-
-    fn tell_caller(&mut self, line: &[u8]) {
-        if let Some(report) = &mut self.report {
-            report.line(line);
-        }
-    }
-
-    /// All workers are online: who waits for that may go on.
-    fn end_boot(&mut self, notice: &Notice) {
-        self.places.write_pid(&mut self.log);
-        if let Some(report) = &mut self.report {
+        if is_booted {
             report.last(&json::write(&Answer {
                 outcome: Outcome::Done,
                 exit_code: Outcome::Done.exit_code(),
@@ -49,6 +38,7 @@ impl EventLoop {
                 generation: self.supervisor.committed(),
             }));
         }
+        self.report = Some(report);
     }
 
     /// Only while something waits to be written: else each read of what we write would wake us.
@@ -79,16 +69,4 @@ fn outcome_of(code: u8) -> Outcome {
         code if code == Outcome::TimedOut.exit_code() => Outcome::TimedOut,
         _ => Outcome::Failed,
     }
-}
-
-/// As `GET /events` has it.
-pub(super) fn event_line(notice: &Notice, counts: Counts) -> Vec<u8> {
-    let (event, fields) = notice.event();
-    json::write(&Event {
-        event: event.to_string(),
-        time: stamp(wall_clock()),
-        message: notice.to_string(),
-        counts,
-        fields,
-    })
 }

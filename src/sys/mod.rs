@@ -29,5 +29,6 @@ pub(crate) mod signal_state;
 pub(crate) mod signals;
 pub(crate) mod startup;
 pub(crate) mod stderr;
+pub(crate) mod stream;
 mod unix_listener;
 pub(crate) mod vanished;

@@ -344,7 +344,7 @@ fn orders() -> Vec<(Notice, &'static str)> {
         ),
         (
             deploy(DeployNews::PuttingBack { slots: 2, old: 7 }),
-            "deploy 8: 2 workers of it serve until generation 7 has their slots back",
+            "deploy 8: generation 7 takes back the slots of 2 workers",
         ),
         (
             deploy(DeployNews::BakingAlone { time: seconds(30) }),

@@ -124,10 +124,7 @@ fn deploy(f: &mut Formatter<'_>, generation: u32, news: &DeployNews) -> fmt::Res
         }
         DeployNews::PuttingBack { slots, old } => {
             let workers = Workers(*slots);
-            write!(
-                f,
-                "deploy {generation}: {workers} of it serve until generation {old} has their slots back"
-            )
+            write!(f, "deploy {generation}: generation {old} takes back the slots of {workers}")
         }
         DeployNews::BakingAlone { time } => {
             write!(

@@ -48,8 +48,8 @@ impl History {
         self.deploys.push_back(deployed);
     }
 
-    pub(super) fn under_way(&self) -> Option<&Deployed> {
-        self.deploys.back().filter(|last| last.end.is_none())
+    pub(super) fn last(&self) -> Option<&Deployed> {
+        self.deploys.back()
     }
 
     pub(super) fn commit(&mut self) {

@@ -187,7 +187,7 @@ impl Supervisor {
             Activity::Serving | Activity::Growing { .. } | Activity::Stopping { .. } => return None,
             Activity::Sweeping { .. } | Activity::SweepingHard { .. } | Activity::Ended => return None,
         };
-        let record = self.history.under_way()?;
+        let record = self.history.last()?;
         let online = |worker: &&Worker| {
             worker.generation == record.generation && matches!(worker.state, State::Online { .. })
         };

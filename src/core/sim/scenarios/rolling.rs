@@ -72,7 +72,7 @@ fn what_failed_is_put_back_make_before_break_and_then_answered() {
     stage.exits(2, 2, 1);
     let told = stage.told();
     assert!(told[0].starts_with("deploy 2 failed: worker 2"), "{told:?}");
-    assert_eq!(told[1], "deploy 2: 2 workers of it serve until generation 1 has their slots back");
+    assert_eq!(told[1], "deploy 2: generation 1 takes back the slots of 2 workers");
     // One at a time, and the new one is told when the old spec serves again.
     assert_eq!((stage.spawned(), stage.retired()), (vec![(1, 0)], vec![]));
     stage.says_online(1, 0);
@@ -212,7 +212,7 @@ fn a_slot_that_nobody_serves_is_filled_beside_the_one_that_is_put_back() {
     stage.says_online(2, 1);
     stage.done();
     stage.exits(2, 1, 1);
-    assert_eq!(stage.spawned(), [(1, 0), (1, 1)]);
+    assert_eq!(stage.spawned(), [(1, 1), (1, 0)]);
 }
 
 #[test]
@@ -223,11 +223,12 @@ fn a_new_worker_that_never_served_has_the_short_limit_and_one_that_did_the_whole
     stage.says_online(2, 0);
     stage.ends = Ends::Never;
     stage.ask(Request::Abort);
-    stage.says_online(1, 0);
     stage.done();
     stage.seconds(5);
     assert_eq!(stage.killed(), [(2, 1)]);
-    stage.seconds(24);
+    // Only now is there room for another process.
+    stage.says_online(1, 0);
+    stage.seconds(29);
     assert_eq!(stage.killed(), [(2, 1)]);
     stage.seconds(1);
     assert_eq!(stage.killed(), [(2, 1), (2, 0)]);

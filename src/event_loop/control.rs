@@ -1,0 +1,458 @@
+//! The server's side of the control socket, and of the health address.
+//!
+//! ```text
+//!   socket ── accept ──> Client ── turn ──> Request ──> routes ──> Question ─┬─> told at once: status, history, health
+//!                          ^                                                 └─> the core ──> Effect::Reply ─┐
+//!                          └──────────────────────── response, events <──────────────────────────────────────┘
+//! ```
+//!
+//! However many there are and whatever they send, workers come first: all clients together have [`TURN_TIME`] between
+//! two looks at everything else, each of them a share, and what they hold has a bound. With no client there is no timer.
+//! A client that goes changes nothing about what it has asked for.
+//!
+//! What this file does not do: judge what is asked for (`core`), or know HTTP (`wire`).
+
+mod client;
+mod clients;
+mod events;
+mod tell;
+
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use mio::{Interest, Poll};
+use nix::sys::signal::Signal;
+
+use crate::config::{Address, Config};
+use crate::core::{Answer, Asker, ClientId, Event, Notice, Request, Time};
+use crate::log::Log;
+use crate::sys::control::{ControlCause, ControlSocket};
+use crate::sys::listener::{DEFAULT_MODE, Listener};
+use crate::sys::stream;
+use crate::wire::control::http::{self, CLOSING, Form, Refusal};
+use crate::wire::control::message::{Order, Question, Stop};
+use crate::wire::control::response;
+use crate::wire::control::routes::{Door, question};
+
+use super::{EventLoop, watch};
+use client::Turn;
+use clients::Clients;
+pub(super) use clients::ConnectionId;
+
+/// What all clients together may do before everything else gets its turn.
+const TURN_TIME: Duration = Duration::from_millis(10);
+/// So many requests of one client before the next client's turn.
+const QUESTIONS_AT_ONCE: usize = 16;
+/// Connections that are accepted before anything else gets its turn.
+const ACCEPTS_AT_ONCE: usize = 64;
+/// Where there is no descriptor for another client, it is tried again after this.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const MOST_CLIENTS: usize = 1000;
+const MOST_HEALTH_CLIENTS: usize = 100;
+/// Of all bodies that are being sent together.
+const MOST_BODY_BYTES: usize = 16 << 20;
+/// Of all that clients hold, above which nothing long is told.
+const MOST_BYTES: usize = 64 << 20;
+/// How long the last answers may take at the end.
+const LAST_FLUSH: Duration = Duration::from_secs(1);
+
+pub(super) struct Control {
+    /// None where there is none: it could not be made, and nobody had asked for it.
+    socket: Option<ControlSocket>,
+    health: Option<Listener>,
+    clients: Clients,
+    most_clients: usize,
+    own_uid: u32,
+    /// Whose listener has more to accept than was accepted.
+    accepting: Vec<Door>,
+    /// Nobody is accepted before this.
+    accept_at: Option<Time>,
+    /// Whether it was said that nobody can be accepted.
+    told_full: bool,
+}
+
+impl Control {
+    /// An error is a sentence. In a daemon there must be one: nothing else would tell how it is.
+    pub(super) fn open(
+        config: &Config,
+        in_daemon: bool,
+        poll: &Poll,
+        log: &mut Log,
+    ) -> Result<Control, String> {
+        let required = config.control.given || in_daemon;
+        let socket = match ControlSocket::bind(&config.control.path) {
+            Ok(socket) => Some(socket),
+            // Two in one place would be taken for each other, by whoever asks for the one of this directory.
+            Err(error) if required || matches!(error.cause, ControlCause::Alive { .. }) => {
+                return Err(error.to_string());
+            }
+            Err(error) => {
+                log.say(&format_args!("{error}; going on without (--socket PATH puts it elsewhere)"));
+                None
+            }
+        };
+        let health = config.health.as_ref().map(open_health).transpose()?;
+        if let Some(socket) = &socket {
+            watch(poll, &socket.as_fd(), super::CONTROL, Interest::READABLE).map_err(cannot_watch)?;
+        }
+        if let Some(health) = &health {
+            watch(poll, &health.as_fd(), super::HEALTH, Interest::READABLE).map_err(cannot_watch)?;
+        }
+        let descriptors = usize::try_from(stream::descriptors_allowed()).unwrap_or(usize::MAX);
+        Ok(Control {
+            socket,
+            health,
+            clients: Clients::new(),
+            // The rest is for workers.
+            most_clients: MOST_CLIENTS.min(descriptors / 2),
+            own_uid: stream::own_uid(),
+            accepting: Vec::new(),
+            accept_at: None,
+            told_full: false,
+        })
+    }
+
+    /// Makes it anew where somebody has removed it: its path, and whether it is there again.
+    pub(super) fn mend(&mut self, poll: &Poll) -> Option<(PathBuf, Result<(), String>)> {
+        let socket = self.socket.as_mut().filter(|socket| !socket.is_in_place())?;
+        let path = socket.path().to_owned();
+        let bound = socket.bind_anew().map_err(|error| error.to_string());
+        let watched = bound.and_then(|()| {
+            watch(poll, &socket.as_fd(), super::CONTROL, Interest::READABLE).map_err(cannot_watch)
+        });
+        Some((path, watched))
+    }
+
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.socket.as_ref().map(ControlSocket::path)
+    }
+
+    /// When a client is late, or accepting is tried again.
+    pub(super) fn next_turn(&self) -> Option<Time> {
+        [self.clients.next_deadline(), self.accept_at].into_iter().flatten().min()
+    }
+
+    /// Whether somebody has had to wait for the next look at everything else.
+    pub(super) fn has_more(&self) -> bool {
+        self.clients.has_ready() || (self.accept_at.is_none() && !self.accepting.is_empty())
+    }
+
+    /// Somebody wants to be accepted.
+    pub(super) fn knocked(&mut self, door: Door) {
+        if !self.accepting.contains(&door) {
+            self.accepting.push(door);
+        }
+    }
+
+    /// Something has happened to the connection of a client.
+    pub(super) fn client_ready(&mut self, id: ConnectionId, gone: bool) {
+        if let Some(client) = self.clients.get_mut(id) {
+            client.gone |= gone;
+            self.clients.set_ready(id);
+        }
+    }
+
+    fn accept(&self, door: Door) -> Result<Option<(OwnedFd, u32)>, nix::errno::Errno> {
+        match door {
+            Door::Control => {
+                let Some(socket) = &self.socket else { return Ok(None) };
+                Ok(socket.accept()?.map(|(stream, peer)| (stream.into(), peer.uid)))
+            }
+            Door::Health => {
+                let Some(health) = &self.health else { return Ok(None) };
+                Ok(stream::accept(health)?.map(|stream| (stream, 0)))
+            }
+        }
+    }
+
+    /// Whoever it is that may not ask is told so before a byte of it is read.
+    fn admit(&mut self, door: Door, stream: OwnedFd, uid: u32, now: Time, poll: &Poll) {
+        if door == Door::Control && ![self.own_uid, 0].contains(&uid) {
+            let own = self.own_uid;
+            let why = format!("uid {uid} may ask for nothing here: only uid {own} may, and root");
+            turn_away(&stream, &Refusal::new(403, why));
+            return;
+        }
+        let most = match door {
+            Door::Control => self.most_clients,
+            Door::Health => MOST_HEALTH_CLIENTS,
+        };
+        if self.clients.count(door) >= most && !self.make_room(door, poll) {
+            turn_away(&stream, &Refusal::new(503, format!("there are {most} clients already")));
+            return;
+        }
+        self.clients.add(stream, door, uid, now, poll);
+    }
+
+    /// Closes the connection that has been idle for the longest time.
+    fn make_room(&mut self, door: Door, poll: &Poll) -> bool {
+        let idlest = self.clients.idlest(door);
+        if let Some(id) = idlest {
+            self.clients.remove(id, poll);
+        }
+        idlest.is_some()
+    }
+}
+
+fn open_health(address: &Address) -> Result<Listener, String> {
+    let bound = match address {
+        Address::Port(port) => Listener::bind_port(*port),
+        Address::Tcp(address) => Listener::bind_tcp(*address),
+        Address::Unix(path) => Listener::bind_unix(path, DEFAULT_MODE),
+    };
+    let listener = bound.map_err(|error| format!("--health: {error}"))?;
+    listener.set_nonblocking(true);
+    Ok(listener)
+}
+
+fn cannot_watch(error: impl fmt::Display) -> String {
+    format!("cannot watch the control socket: {error}")
+}
+
+/// As far as it goes at once.
+fn turn_away(stream: &OwnedFd, refusal: &Refusal) {
+    let _ = stream::send_some(stream.as_fd(), &response::refusal(CLOSING, refusal));
+}
+
+impl EventLoop {
+    /// What clients want, as far as it goes in one turn.
+    pub(super) fn serve_clients(&mut self) {
+        let now = self.now();
+        self.accept_clients(now);
+        self.end_late_clients(now);
+        self.tell_followers();
+        while let Some(id) = self.control.clients.next_ready() {
+            self.serve(id);
+            if self.now() - now > TURN_TIME {
+                break;
+            }
+        }
+        self.control.clients.forget_events();
+    }
+
+    fn accept_clients(&mut self, now: Time) {
+        if self.control.accept_at.is_some_and(|at| at > now) {
+            return;
+        }
+        self.control.accept_at = None;
+        for door in std::mem::take(&mut self.control.accepting) {
+            self.accept_some(now, door);
+        }
+    }
+
+    fn accept_some(&mut self, now: Time, door: Door) {
+        for _ in 0..ACCEPTS_AT_ONCE {
+            match self.control.accept(door) {
+                Ok(Some((stream, uid))) => {
+                    self.control.told_full = false;
+                    self.control.admit(door, stream, uid, now, &self.poll);
+                }
+                Ok(None) => return,
+                // One that is idle has a descriptor that another can have.
+                Err(_) if self.control.make_room(door, &self.poll) => {}
+                Err(errno) => {
+                    self.control.accept_at = Some(now + ACCEPT_PAUSE);
+                    if !std::mem::replace(&mut self.control.told_full, true) {
+                        self.log.say(&format_args!("cannot accept a client: {}", errno.desc()));
+                    }
+                    break;
+                }
+            }
+        }
+        self.control.knocked(door);
+    }
+
+    fn end_late_clients(&mut self, now: Time) {
+        while let Some(id) = self.control.clients.next_late(now) {
+            let has_more = self.control.clients.get_mut(id).is_some_and(|client| client.expire(now));
+            if has_more {
+                self.control.clients.note_deadline(id);
+                self.control.clients.set_ready(id);
+            } else {
+                self.control.clients.remove(id, &self.poll);
+            }
+        }
+    }
+
+    fn tell_followers(&mut self) {
+        for id in self.control.clients.tell_followers() {
+            self.cut_off(id);
+        }
+    }
+
+    fn cut_off(&mut self, id: ConnectionId) {
+        self.control.clients.remove(id, &self.poll);
+        self.log.say(&"a client was cut off, because it did not read the events that it had asked for");
+    }
+
+    /// One client's share of a turn.
+    fn serve(&mut self, id: ConnectionId) {
+        let mut is_done = false;
+        for _ in 0..QUESTIONS_AT_ONCE {
+            match self.control.clients.turn(id, self.now()) {
+                Turn::Request(request) => self.answer_request(id, &request),
+                Turn::More => break,
+                Turn::Done => {
+                    is_done = true;
+                    break;
+                }
+                Turn::Over => return self.control.clients.remove(id, &self.poll),
+                Turn::Behind => return self.cut_off(id),
+            }
+        }
+        let is_done = self.limit_bodies(id) && is_done;
+        self.control.clients.note_deadline(id);
+        if !is_done {
+            self.control.clients.set_ready(id);
+        }
+    }
+
+    /// Whether there is room for the body that this client sends, should it send one.
+    fn limit_bodies(&mut self, id: ConnectionId) -> bool {
+        let sends = self.control.clients.get_mut(id).is_some_and(|client| client.sends_body());
+        if !sends || self.control.clients.held_by_bodies() <= MOST_BODY_BYTES {
+            return true;
+        }
+        let refusal = Refusal::new(503, "other clients send too much at this moment; try again");
+        let now = self.now();
+        if let Some(client) = self.control.clients.get_mut(id) {
+            client.refuse(now, &refusal);
+        }
+        false
+    }
+
+    fn answer_request(&mut self, id: ConnectionId, request: &http::Request) {
+        let Some(client) = self.control.clients.get_mut(id) else { return };
+        let (door, uid, form) = (client.door, client.uid, request.form);
+        let response = match question(door, request) {
+            Ok(Question::Status | Question::History) if self.control.clients.held() > MOST_BYTES => {
+                let refusal = Refusal::new(503, "other clients have not read their answers; try again");
+                response::refusal(form, &refusal)
+            }
+            Ok(Question::Status) => response::response(form, 200, &self.status_told()),
+            Ok(Question::History) => response::response(form, 200, &self.history_told()),
+            Ok(Question::Livez) => response::health(form, "live", true),
+            Ok(Question::Readyz) => response::health(form, "ready", self.supervisor.is_ready()),
+            Ok(Question::Events) => return self.let_follow(id, form),
+            Ok(Question::Order(order)) => match requested(order) {
+                Ok(request) => return self.ask(id, uid, form, request),
+                Err(refusal) => response::refusal(form, &refusal),
+            },
+            Err(refusal) => response::refusal(form, &refusal),
+        };
+        self.respond(id, form, &response);
+    }
+
+    fn respond(&mut self, id: ConnectionId, form: Form, response: &[u8]) {
+        let now = self.now();
+        if let Some(client) = self.control.clients.get_mut(id) {
+            client.respond(now, form, response);
+        }
+    }
+
+    fn let_follow(&mut self, id: ConnectionId, form: Form) {
+        let (now, next) = (self.now(), self.control.clients.events.end());
+        if let Some(client) = self.control.clients.get_mut(id) {
+            client.follow_from(now, form, next);
+        }
+    }
+
+    fn ask(&mut self, id: ConnectionId, uid: u32, form: Form, request: Request) {
+        let question = self.control.clients.new_question(id);
+        let ends = matches!(request, Request::Stop { .. } | Request::Kill);
+        if let Some(client) = self.control.clients.get_mut(id) {
+            client.ask(question, form, ends);
+        }
+        self.handle(Event::Requested { asker: Asker::Client { client: question, uid }, request });
+    }
+
+    /// The answer finds nobody where the client has gone.
+    pub(super) fn reply(&mut self, question: ClientId, answer: &Answer) {
+        let (now, told) = (self.now(), self.answer_told(answer));
+        let clients = &mut self.control.clients;
+        let Some(id) = clients.take_asker(question) else { return };
+        if let Some(client) = clients.get_mut(id) {
+            client.answer(now, &told);
+        }
+        clients.note_deadline(id);
+        clients.set_ready(id);
+    }
+
+    /// Everybody who follows events is told.
+    pub(super) fn publish(&mut self, notice: &Notice) {
+        if self.control.clients.has_followers() {
+            let line = self.event_told(notice);
+            self.control.clients.push_event(line);
+        }
+    }
+
+    /// The end: nobody is accepted any more, and the last answers and events go out, for a second at most.
+    pub(super) fn take_leave(&mut self) {
+        (self.control.socket, self.control.health) = (None, None);
+        let until = self.now() + LAST_FLUSH;
+        let mut events = mio::Events::with_capacity(256);
+        while self.flush_clients() {
+            let left = until - self.now();
+            if left.is_zero() || self.poll.poll(&mut events, Some(left)).is_err() {
+                break;
+            }
+        }
+    }
+
+    /// Whether somebody has more to read.
+    fn flush_clients(&mut self) -> bool {
+        let now = self.now();
+        let mut more = false;
+        for id in self.control.clients.ids() {
+            more |= self.control.clients.last_turn(id, now);
+        }
+        more
+    }
+}
+
+/// An order as the core understands it.
+fn requested(order: Order) -> Result<Request, Refusal> {
+    Ok(match order {
+        Order::Deploy(deploy) => Request::Deploy(deploy),
+        Order::Rollback(deploy) => Request::Rollback(deploy),
+        Order::Abort => Request::Abort,
+        Order::Scale(scale) => Request::Scale(scale),
+        Order::Stop(Stop { now: true, .. }) => Request::Kill,
+        Order::Stop(Stop { now: false, timeout }) => Request::Stop { timeout },
+        Order::Signal(wanted) => {
+            let unknown = || Refusal::new(400, format!("there is no signal {}", wanted.signal));
+            let signal = signal_number(&wanted.signal).ok_or_else(unknown)?;
+            Request::Signal { signal, slot: wanted.slot }
+        }
+    })
+}
+
+/// Of `USR2`, `SIGUSR2`, `usr2` or `12`.
+fn signal_number(name: &str) -> Option<i32> {
+    const MOST: i32 = 64;
+    if let Ok(number) = name.parse::<i32>() {
+        return (1..=MOST).contains(&number).then_some(number);
+    }
+    let name = name.to_ascii_uppercase();
+    let name = if name.starts_with("SIG") { name } else { format!("SIG{name}") };
+    Signal::from_str(&name).ok().map(|signal| signal as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_is_known_by_its_name_in_any_form_and_by_its_number() {
+        for name in ["USR2", "SIGUSR2", "usr2", "12", "+12"] {
+            assert_eq!(signal_number(name), Some(libc::SIGUSR2), "{name}");
+        }
+        assert_eq!(signal_number("64"), Some(64));
+        for name in ["", "0", "-1", "65", "SIG", "NOPE", "SIGSIGTERM"] {
+            assert_eq!(signal_number(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What the core knows, as clients are told it: status, history, events and answers.
+//!
+//! What the core does not know is added here: the time of day, what a process uses, what waits in a listener.
+
+use std::time::{Duration, SystemTime};
+
+use crate::core::{Answer, Deployed, Notice, Status, Time};
+use crate::event_loop::EventLoop;
+use crate::sys::children::Pid;
+use crate::sys::measure;
+use crate::wire::control::message::{self, Event, History};
+use crate::wire::control::status::{self, Deploying, Listener, Waiting, Worker};
+use crate::wire::control::{json, text::Text};
+
+impl EventLoop {
+    /// How things are, as JSON.
+    pub(in crate::event_loop) fn status_told(&self) -> Vec<u8> {
+        let now = self.now();
+        let Status { activity, generation, count, online, spec, deploy, workers, waiting } =
+            self.supervisor.status(now);
+        let deploy = deploy.map(|deploy| Deploying {
+            generation: deploy.generation,
+            phase: deploy.phase.to_string(),
+            by: deploy.asker.to_string(),
+            online: deploy.online,
+            workers: deploy.count,
+            leaving: deploy.leaving,
+            elapsed: now - deploy.since,
+        });
+        let waiting = waiting.into_iter().map(|waiting| Waiting {
+            slot: waiting.slot,
+            retry_in: waiting.retry_in,
+            failures: waiting.failures,
+            message: waiting.failure.map(|failure| failure.to_string()).unwrap_or_default(),
+        });
+        let workers = workers.into_iter().map(|worker| {
+            let usage = i32::try_from(worker.pid).ok().and_then(Pid::new).and_then(measure::usage);
+            Worker {
+                slot: worker.slot,
+                pid: worker.pid,
+                generation: worker.generation,
+                state: worker.state.to_string(),
+                wanted: worker.seated,
+                uptime: worker.age,
+                restarts: worker.restarts,
+                rss_bytes: usage.map(|usage| usage.rss_bytes),
+                cpu: usage.map(|usage| usage.cpu),
+                said: worker.said,
+            }
+        });
+        json::write(&status::Status {
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            pid: std::process::id(),
+            uptime: now - Time::default(),
+            activity: activity.to_string(),
+            generation,
+            workers_wanted: count,
+            workers_online: online,
+            program: spec.argv.iter().map(|word| Text::from(word.as_os_str())).collect(),
+            directory: spec.directory.as_os_str().into(),
+            workers: workers.collect(),
+            waiting: waiting.collect(),
+            deploy,
+            listeners: self.listeners_told(),
+        })
+    }
+
+    fn listeners_told(&self) -> Vec<Listener> {
+        let told = |held: &crate::event_loop::listeners::Held| {
+            let queue = held.queue();
+            Listener {
+                name: held.name.clone(),
+                address: held.address.clone(),
+                queued: queue.map(|queue| queue.queued),
+                backlog: queue.map(|queue| queue.backlog),
+            }
+        };
+        self.listeners.held().iter().map(told).collect()
+    }
+
+    /// The deploys, as JSON.
+    pub(in crate::event_loop) fn history_told(&self) -> Vec<u8> {
+        let deploys = self.supervisor.history().map(|deployed| self.deploy_told(deployed)).collect();
+        json::write(&History { deploys })
+    }
+
+    fn deploy_told(&self, deployed: &Deployed) -> message::Deployed {
+        let now = self.now();
+        let end = deployed.end.as_ref();
+        message::Deployed {
+            generation: deployed.generation,
+            time: stamp(now - deployed.at),
+            by: deployed.asker.to_string(),
+            changed: deployed.changed.clone(),
+            outcome: end.map(|end| end.outcome),
+            live: deployed.live,
+            message: end.map(|end| end.notice.to_string()).unwrap_or_default(),
+            took: end.map_or(now - deployed.at, |end| end.took),
+        }
+    }
+
+    /// A notice as one line of `GET /events`, without its newline.
+    pub(in crate::event_loop) fn event_told(&self, notice: &Notice) -> Vec<u8> {
+        let (event, fields) = notice.event();
+        json::write(&Event {
+            event: event.to_string(),
+            time: stamp(Duration::ZERO),
+            message: notice.to_string(),
+            counts: self.supervisor.counts(),
+            fields,
+        })
+    }
+
+    pub(super) fn answer_told(&self, answer: &Answer) -> message::Answer {
+        message::Answer {
+            outcome: answer.outcome,
+            exit_code: answer.outcome.exit_code(),
+            message: answer.notice.to_string(),
+            generation: self.supervisor.committed(),
+        }
+    }
+}
+
+/// The time of day that was `ago`.
+fn stamp(ago: Duration) -> String {
+    #[expect(clippy::disallowed_methods, reason = "a stamp, from which nothing is reckoned")]
+    let now = SystemTime::now();
+    humantime::format_rfc3339_millis(now.checked_sub(ago).unwrap_or(now)).to_string()
+}
