@@ -48,11 +48,11 @@ use workers::Workers;
 const SIGNALS: Token = Token(0);
 const STDERR: Token = Token(1);
 const HANG_UPS: Token = Token(2);
-const REPORT: Token = Token(3);
-const VANISHED: Token = Token(4);
-const CONTROL: Token = Token(5);
-const HEALTH: Token = Token(6);
-const FIRST_WORKER: usize = 8;
+const CONTROL: Token = Token(3);
+const HEALTH: Token = Token(4);
+const REPORT: Token = Token(5);
+const VANISHED: Token = Token(6);
+const FIRST_WORKER: usize = 16;
 
 /// Workers that are made before anything else gets its turn: fork and exec take most of a millisecond each.
 const SPAWNS_AT_ONCE: usize = 8;
@@ -99,8 +99,8 @@ impl EventLoop {
         let poll = Poll::new().map_err(|error| format!("cannot make an epoll instance: {error}"))?;
         let config = &start.config;
         let mut log = log_of(config)?;
-        let places = Places::take(config, start.report.is_some(), &poll, &mut log)?;
-        let control = Control::open(config.health.as_ref(), places.control.as_ref(), &poll)?;
+        let control = Control::open(config, start.report.is_some(), &poll, &mut log)?;
+        let places = Places::take(config, &poll)?;
         let listeners = Listeners::bind(&config.listeners, &poll)?;
         let signals =
             Signals::install(&start.startup).map_err(|error| format!("cannot handle signals: {error}"))?;
@@ -143,7 +143,9 @@ impl EventLoop {
         for notice in self.listeners.notices() {
             self.tell(&notice);
         }
-        self.watch_paths();
+        self.watch_places();
+        // What was removed before it was watched.
+        self.look_after_places();
         let code = loop {
             if let Some(code) = self.ended {
                 break code;
@@ -161,13 +163,12 @@ impl EventLoop {
             self.perform();
             self.serve_clients();
         };
+        self.take_leave();
         self.end(code)
     }
 
     /// Who waits for a boot that has not come off is told when nothing is left of it.
-    fn end(mut self, code: u8) -> u8 {
-        self.places.control = None;
-        self.take_leave();
+    fn end(self, code: u8) -> u8 {
         let EventLoop { places, listeners, log, report, boot_end, .. } = self;
         drop((places, listeners));
         log.finish();
@@ -209,10 +210,10 @@ impl EventLoop {
             SIGNALS => self.handle_signals(),
             STDERR => self.log.flush(),
             HANG_UPS => self.handle_hang_ups(),
-            REPORT => self.report.iter_mut().for_each(Report::flush),
-            VANISHED => self.handle_vanished(),
             CONTROL => self.control.knocked(Door::Control),
             HEALTH => self.control.knocked(Door::Health),
+            REPORT => self.report.iter_mut().for_each(Report::flush),
+            VANISHED => self.handle_vanished(),
             Token(number) => {
                 let worker = WorkerId((number - FIRST_WORKER) as u64 / 2);
                 if number % 2 == 0 {

@@ -171,8 +171,8 @@ impl<'a> Follow<'a> {
             self.status.as_ref().map(|status| (Source::Status, status.as_fd())),
         ];
         let watched: Vec<(Source, BorrowedFd<'_>)> = watched.into_iter().flatten().collect();
-        let fds: Vec<BorrowedFd<'_>> = watched.iter().map(|(_, fd)| *fd).collect();
-        let ready = wait_for_any(&fds, timeout);
+        let mut fds: Vec<PollFd<'_>> = watched.iter().map(|(_, fd)| readable(*fd)).collect();
+        let ready = wait_for_any(&mut fds, timeout);
         watched.iter().zip(ready).filter(|(_, ready)| *ready).map(|((source, _), _)| *source).collect()
     }
 
@@ -274,10 +274,10 @@ impl<'a> Follow<'a> {
     /// Waits until this is readable, or for all of `limit`; not beyond an interrupt. Whether it was.
     pub(super) fn wait_for(&mut self, fd: Option<BorrowedFd<'_>>, limit: Duration) -> bool {
         let until = now() + limit;
-        let watched: Vec<BorrowedFd<'_>> = [self.signals.fd()].into_iter().chain(fd).collect();
+        let mut watched: Vec<PollFd<'_>> = [self.signals.fd()].into_iter().chain(fd).map(readable).collect();
         loop {
             let left = until.saturating_duration_since(now());
-            let ready = wait_for_any(&watched, Some(left));
+            let ready = wait_for_any(&mut watched, Some(left));
             let came = ready.get(1) == Some(&true);
             if came || left.is_zero() {
                 return came;
@@ -329,14 +329,23 @@ pub(super) fn wish(signals: &Signals, startup: &Startup) -> Wish {
     }
 }
 
-/// Which of these can be read, or have ended.
-pub(super) fn wait_for_any(fds: &[BorrowedFd<'_>], timeout: Option<Duration>) -> Vec<bool> {
-    let mut polled: Vec<PollFd<'_>> = fds.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+/// To be woken when this can be read, or has ended.
+pub(super) fn readable(fd: BorrowedFd<'_>) -> PollFd<'_> {
+    PollFd::new(fd, PollFlags::POLLIN)
+}
+
+/// To be woken when nobody reads what is written to it.
+pub(super) fn without_reader(fd: BorrowedFd<'_>) -> PollFd<'_> {
+    PollFd::new(fd, PollFlags::empty())
+}
+
+/// For which of these something has come.
+pub(super) fn wait_for_any(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> Vec<bool> {
     // Rounded up, so that what is not over yet is not asked for over and over.
     let in_whole = |time: Duration| PollTimeout::try_from(time + Duration::from_micros(999));
     let timeout = timeout.map_or(PollTimeout::NONE, |time| in_whole(time).unwrap_or(PollTimeout::MAX));
-    match poll(&mut polled, timeout) {
-        Ok(_) => polled.iter().map(|fd| fd.any().unwrap_or(false)).collect(),
+    match poll(fds, timeout) {
+        Ok(_) => fds.iter().map(|fd| fd.any().unwrap_or(false)).collect(),
         // EINTR: the pipe of the signals tells more the next time.
         Err(Errno::EINTR) => vec![false; fds.len()],
         Err(_) => vec![true; fds.len()],

@@ -2,6 +2,7 @@
 //!
 //! What this file does not do: lay out what was answered (`tables.rs`).
 
+use std::io::stdout;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::wire::control::status::Status;
 use super::block::Screen;
 use super::cells::{clean, cut};
 use super::connection::{Trouble, ask};
-use super::follow::{Wish, now, subscribe, wait_for_any, wish};
+use super::follow::{Wish, now, readable, subscribe, wait_for_any, wish, without_reader};
 use super::output::Output;
 use super::tables;
 use super::view::{can_be_drawn_on, screen_of_stdout};
@@ -66,7 +67,7 @@ pub(super) fn watch(
         next = (next + every).max(now());
         loop {
             let left = next.saturating_duration_since(now());
-            let woken = wait_for_any(&[signals.fd()], Some(left))[0];
+            let woken = wait_for_any(&mut [readable(signals.fd())], Some(left))[0];
             if woken && wish(signals, startup) != Wish::None {
                 return Ok(0);
             }
@@ -118,8 +119,10 @@ pub(super) fn events(
         if events.reply.is_complete() || output.is_lost() {
             return Ok(0);
         }
-        let ready = wait_for_any(&[signals.fd(), events.as_fd()], None);
-        if ready[0] && wish(signals, startup) != Wish::None {
+        let stdout = stdout();
+        let mut watched = [readable(signals.fd()), readable(events.as_fd()), without_reader(stdout.as_fd())];
+        let ready = wait_for_any(&mut watched, None);
+        if ready[2] || ready[0] && wish(signals, startup) != Wish::None {
             return Ok(0);
         }
         if ready[1] && events.receive().is_err() {

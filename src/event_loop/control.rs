@@ -17,17 +17,19 @@ mod clients;
 mod events;
 mod tell;
 
+use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use mio::{Interest, Poll};
-use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
-use crate::config::Address;
+use crate::config::{Address, Config};
 use crate::core::{Answer, Asker, ClientId, Event, Notice, Request, Time};
-use crate::sys::control::ControlSocket;
+use crate::log::Log;
+use crate::sys::control::{ControlCause, ControlSocket};
 use crate::sys::listener::{DEFAULT_MODE, Listener};
 use crate::sys::stream;
 use crate::wire::control::http::{self, CLOSING, Form, Refusal};
@@ -58,6 +60,8 @@ const MOST_BYTES: usize = 64 << 20;
 const LAST_FLUSH: Duration = Duration::from_secs(1);
 
 pub(super) struct Control {
+    /// None where there is none: it could not be made, and nobody had asked for it.
+    socket: Option<ControlSocket>,
     health: Option<Listener>,
     clients: Clients,
     most_clients: usize,
@@ -71,22 +75,35 @@ pub(super) struct Control {
 }
 
 impl Control {
-    /// Serves those who come by `socket`, where there is one, and at the health address. An error is a sentence.
+    /// An error is a sentence. In a daemon there must be one: nothing else would tell how it is.
     pub(super) fn open(
-        health: Option<&Address>,
-        socket: Option<&ControlSocket>,
+        config: &Config,
+        in_daemon: bool,
         poll: &Poll,
+        log: &mut Log,
     ) -> Result<Control, String> {
-        let health = health.map(open_health).transpose()?;
-        if let Some(health) = &health {
-            watch(poll, &health.as_fd(), super::HEALTH, Interest::READABLE)
-                .map_err(|error| format!("cannot watch the health address: {error}"))?;
+        let required = config.control.given || in_daemon;
+        let socket = match ControlSocket::bind(&config.control.path) {
+            Ok(socket) => Some(socket),
+            // Two in one place would be taken for each other, by whoever asks for the one of this directory.
+            Err(error) if required || matches!(error.cause, ControlCause::Alive { .. }) => {
+                return Err(error.to_string());
+            }
+            Err(error) => {
+                log.say(&format_args!("{error}; going on without (--socket PATH puts it elsewhere)"));
+                None
+            }
+        };
+        let health = config.health.as_ref().map(open_health).transpose()?;
+        if let Some(socket) = &socket {
+            watch(poll, &socket.as_fd(), super::CONTROL, Interest::READABLE).map_err(cannot_watch)?;
         }
-        if let Some(socket) = socket {
-            watch_socket(poll, socket)?;
+        if let Some(health) = &health {
+            watch(poll, &health.as_fd(), super::HEALTH, Interest::READABLE).map_err(cannot_watch)?;
         }
         let descriptors = usize::try_from(stream::descriptors_allowed()).unwrap_or(usize::MAX);
         Ok(Control {
+            socket,
             health,
             clients: Clients::new(),
             // The rest is for workers.
@@ -96,6 +113,21 @@ impl Control {
             accept_at: None,
             told_full: false,
         })
+    }
+
+    /// Makes it anew where somebody has removed it: its path, and whether it is there again.
+    pub(super) fn mend(&mut self, poll: &Poll) -> Option<(PathBuf, Result<(), String>)> {
+        let socket = self.socket.as_mut().filter(|socket| !socket.is_in_place())?;
+        let path = socket.path().to_owned();
+        let bound = socket.bind_anew().map_err(|error| error.to_string());
+        let watched = bound.and_then(|()| {
+            watch(poll, &socket.as_fd(), super::CONTROL, Interest::READABLE).map_err(cannot_watch)
+        });
+        Some((path, watched))
+    }
+
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.socket.as_ref().map(ControlSocket::path)
     }
 
     /// When a client is late, or accepting is tried again.
@@ -120,6 +152,19 @@ impl Control {
         if let Some(client) = self.clients.get_mut(id) {
             client.gone |= gone;
             self.clients.set_ready(id);
+        }
+    }
+
+    fn accept(&self, door: Door) -> Result<Option<(OwnedFd, u32)>, nix::errno::Errno> {
+        match door {
+            Door::Control => {
+                let Some(socket) = &self.socket else { return Ok(None) };
+                Ok(socket.accept()?.map(|(stream, peer)| (stream.into(), peer.uid)))
+            }
+            Door::Health => {
+                let Some(health) = &self.health else { return Ok(None) };
+                Ok(stream::accept(health)?.map(|stream| (stream, 0)))
+            }
         }
     }
 
@@ -163,10 +208,8 @@ fn open_health(address: &Address) -> Result<Listener, String> {
     Ok(listener)
 }
 
-/// An error is a sentence.
-pub(super) fn watch_socket(poll: &Poll, socket: &ControlSocket) -> Result<(), String> {
-    watch(poll, &socket.as_fd(), super::CONTROL, Interest::READABLE)
-        .map_err(|error| format!("cannot watch the control socket: {error}"))
+fn cannot_watch(error: impl fmt::Display) -> String {
+    format!("cannot watch the control socket: {error}")
 }
 
 /// As far as it goes at once.
@@ -200,22 +243,9 @@ impl EventLoop {
         }
     }
 
-    fn accept(&self, door: Door) -> Result<Option<(OwnedFd, u32)>, Errno> {
-        match door {
-            Door::Control => {
-                let Some(socket) = &self.places.control else { return Ok(None) };
-                Ok(socket.accept()?.map(|(stream, peer)| (stream.into(), peer.uid)))
-            }
-            Door::Health => {
-                let Some(health) = &self.control.health else { return Ok(None) };
-                Ok(stream::accept(health)?.map(|stream| (stream, 0)))
-            }
-        }
-    }
-
     fn accept_some(&mut self, now: Time, door: Door) {
         for _ in 0..ACCEPTS_AT_ONCE {
-            match self.accept(door) {
+            match self.control.accept(door) {
                 Ok(Some((stream, uid))) => {
                     self.control.told_full = false;
                     self.control.admit(door, stream, uid, now, &self.poll);
@@ -359,9 +389,9 @@ impl EventLoop {
         }
     }
 
-    /// The end, when nobody is accepted any more: answers and events go out, for a second at most.
+    /// The end: nobody is accepted any more, and the last answers and events go out, for a second at most.
     pub(super) fn take_leave(&mut self) {
-        self.control.health = None;
+        (self.control.socket, self.control.health) = (None, None);
         let until = self.now() + LAST_FLUSH;
         let mut events = mio::Events::with_capacity(256);
         while self.flush_clients() {

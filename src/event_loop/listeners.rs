@@ -183,7 +183,9 @@ impl EventLoop {
     }
 
     /// Binds those anew whose paths somebody has removed. What others have made there since is left alone.
-    pub(super) fn look_after_paths(&mut self) {
+    /// Returns whether there was one.
+    pub(super) fn look_after_paths(&mut self) -> bool {
+        let mut bound_anew = false;
         for index in 0..self.listeners.held.len() {
             let Listeners { held, hang_ups } = &mut self.listeners;
             let removed = |held: &&mut Held| held.mend_at.is_none() && !held.socket.is_in_place();
@@ -191,13 +193,17 @@ impl EventLoop {
             hang_ups.ignore(&held.socket);
             let bound = held.socket.bind_anew().map_err(|error| error.to_string());
             match bound.and_then(|()| held.watch(index, hang_ups)) {
-                Ok(()) => self.handle(Event::ListenerShut { listener: index, outcome: Mended::Renewed }),
+                Ok(()) => {
+                    bound_anew = true;
+                    self.handle(Event::ListenerShut { listener: index, outcome: Mended::Renewed });
+                }
                 Err(error) => {
                     let _ = held.watch(index, hang_ups);
                     self.log.say(&format_args!("somebody has removed the path of a listener: {error}"));
                 }
             }
         }
+        bound_anew
     }
 
     /// Mends a listener that one of its holders has shut down.
@@ -225,7 +231,9 @@ impl EventLoop {
             Mended::Lost
         });
         self.supervisor.handle_event(now, Event::ListenerShut { listener: index, outcome });
-        self.watch_paths();
+        if outcome == Mended::Rebound {
+            self.watch_places();
+        }
     }
 }
 

@@ -1,73 +1,42 @@
 //! The names that srvwrap has in the file system: its control socket, its pid file, unix listeners.
 //!
 //! ```text
-//!   take ──> control socket, then pid file, before anything else is touched
 //!   a name is removed (a host that tidies up /tmp) ──> inotify, or the next signal ──> it is made anew
 //!   the end ──> each removes its own, while it is still open
 //! ```
 //!
 //! A name that somebody else has taken meanwhile is left to them.
 //!
-//! What this file does not do: bind listeners (`listeners.rs`), or answer who comes by the control socket.
+//! What this file does not do: bind listeners (`listeners.rs`), or the control socket (`control.rs`).
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use mio::{Interest, Poll};
 
 use crate::config::Config;
 use crate::log::Log;
-use crate::sys::control::{ControlCause, ControlSocket};
 use crate::sys::pid_file::PidFile;
 use crate::sys::vanished::Vanished;
 
-use crate::wire::control::routes::Door;
-
-use super::control::watch_socket;
 use super::{EventLoop, VANISHED, watch};
 
 /// What [`Vanished`] knows each by; listeners follow.
 const CONTROL: usize = 0;
 const PID_FILE: usize = 1;
-pub(super) const FIRST_LISTENER: usize = 2;
+const FIRST_LISTENER: usize = 2;
 
 pub(super) struct Places {
-    pub(super) control: Option<ControlSocket>,
     pid_file: Option<PidFile>,
     vanished: Option<Vanished>,
 }
 
 impl Places {
-    /// All or none; but a control socket that nobody has asked for may be missing in the foreground, as in a container
-    /// that cannot be written to.
-    pub(super) fn take(config: &Config, daemon: bool, poll: &Poll, log: &mut Log) -> Result<Places, String> {
-        let control = match ControlSocket::bind(&config.control.path) {
-            Ok(socket) => Some(socket),
-            Err(error) => {
-                let somebody_is_there = matches!(error.cause, ControlCause::Alive { .. });
-                if somebody_is_there || config.control.given || daemon {
-                    return Err(error.to_string());
-                }
-                log.say(&format_args!("{error}; going on without it"));
-                None
-            }
-        };
+    pub(super) fn take(config: &Config, poll: &Poll) -> Result<Places, String> {
         let pid_file = config.pid_file.as_deref().map(PidFile::take).transpose();
         let pid_file = pid_file.map_err(|error| error.to_string())?;
         let vanished =
             Vanished::new().filter(|found| watch(poll, &found.fd(), VANISHED, Interest::READABLE).is_ok());
-        let mut places = Places { control, pid_file, vanished };
-        places.watch_own();
-        Ok(places)
-    }
-
-    fn watch_own(&mut self) {
-        let Places { control, pid_file, vanished: Some(vanished) } = self else { return };
-        if let Some(socket) = control {
-            vanished.watch(socket.path(), CONTROL);
-        }
-        if let Some(file) = pid_file {
-            vanished.watch(file.path(), PID_FILE);
-        }
+        Ok(Places { pid_file, vanished })
     }
 
     pub(super) fn write_pid(&mut self, log: &mut Log) {
@@ -76,33 +45,11 @@ impl Places {
         }
     }
 
-    /// Whether the control socket is another now, which nobody watches yet.
-    fn mend(&mut self, log: &mut Log) -> bool {
-        let Places { control, pid_file, vanished } = self;
-        let mut is_new = false;
-        if let Some(socket) = control.as_mut().filter(|socket| !socket.is_in_place()) {
-            let path = socket.path().to_owned();
-            is_new = told(log, &path, socket.bind_anew().map_err(|error| error.to_string()));
-            if let Some(vanished) = vanished.as_mut().filter(|_| is_new) {
-                vanished.watch(socket.path(), CONTROL);
-            }
-        }
-        if let Some(file) = pid_file.as_mut().filter(|file| !file.is_in_place()) {
-            let path = file.path().to_owned();
-            let made = told(log, &path, file.make_anew().map_err(|error| error.to_string()));
-            if let Some(vanished) = vanished.as_mut().filter(|_| made) {
-                vanished.watch(file.path(), PID_FILE);
-            }
-        }
-        is_new
+    fn mend_pid_file(&mut self) -> Option<(PathBuf, Result<(), String>)> {
+        let file = self.pid_file.as_mut().filter(|file| !file.is_in_place())?;
+        let path = file.path().to_owned();
+        Some((path, file.make_anew().map_err(|error| error.to_string())))
     }
-}
-
-fn told(log: &mut Log, path: &Path, made: Result<(), String>) -> bool {
-    let is_made = made.is_ok();
-    let outcome = made.err().unwrap_or("made anew".to_string());
-    log.say(&format_args!("somebody has removed {}: {outcome}", path.display()));
-    is_made
 }
 
 impl EventLoop {
@@ -115,20 +62,31 @@ impl EventLoop {
 
     /// Looks at each, and makes anew what is not there.
     pub(super) fn look_after_places(&mut self) {
-        if self.places.mend(&mut self.log) {
-            if let Some(Err(error)) =
-                self.places.control.as_ref().map(|socket| watch_socket(&self.poll, socket))
-            {
-                self.log.say(&error);
+        /// Somebody may remove a name that was just made before it is watched: then it is looked at once more.
+        const TRIES: u8 = 3;
+        for _ in 0..TRIES {
+            let mended = [self.control.mend(&self.poll), self.places.mend_pid_file()];
+            let mut made = self.look_after_paths();
+            for (path, outcome) in mended.into_iter().flatten() {
+                made |= outcome.is_ok();
+                let outcome = outcome.err().unwrap_or("made anew".to_string());
+                self.log.say(&format_args!("somebody has removed {}: {outcome}", path.display()));
             }
-            self.control.knocked(Door::Control);
+            if !made {
+                return;
+            }
+            self.watch_places();
         }
-        self.look_after_paths();
-        self.watch_paths();
     }
 
-    pub(super) fn watch_paths(&mut self) {
-        let Some(vanished) = &mut self.places.vanished else { return };
+    pub(super) fn watch_places(&mut self) {
+        let Places { pid_file, vanished: Some(vanished) } = &mut self.places else { return };
+        if let Some(path) = self.control.path() {
+            vanished.watch(path, CONTROL);
+        }
+        if let Some(file) = pid_file {
+            vanished.watch(file.path(), PID_FILE);
+        }
         for (index, path) in self.listeners.paths() {
             vanished.watch(path, FIRST_LISTENER + index);
         }

@@ -1,10 +1,14 @@
 //! Starts srvwrap as a user would, reads its notices, and ends it by its id.
 
+pub(crate) mod command;
+pub(crate) mod daemon;
 pub(crate) mod examples;
 pub(crate) mod http;
 pub(crate) mod proc;
 pub(crate) mod process;
 pub(crate) mod require;
+pub(crate) mod screen;
+pub(crate) mod stand_in;
 pub(crate) mod strace;
 pub(crate) mod terminal;
 

@@ -14,6 +14,7 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 
+use super::screen::Screen;
 use super::{PATIENCE, before_exec};
 
 pub(crate) struct Terminal {
@@ -54,6 +55,32 @@ pub(crate) fn in_terminal(mut command: Command) -> Terminal {
 impl Terminal {
     pub(crate) fn pid(&self) -> i32 {
         self.child.id() as i32
+    }
+
+    /// Makes its window this large, and has its foreground told.
+    pub(crate) fn resize(&mut self, columns: u16, rows: u16) {
+        let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let master = self.master.as_ref().expect("not hung up").as_raw_fd();
+        // SAFETY: the struct lives through the call.
+        assert_eq!(unsafe { libc::ioctl(master, libc::TIOCSWINSZ, &raw const size) }, 0);
+    }
+
+    /// Waits until a screen of this size, on which all was written, shows `fact`.
+    pub(crate) fn wait_until(
+        &mut self,
+        what: &str,
+        screen: (usize, usize),
+        fact: impl Fn(&[String]) -> bool,
+    ) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let shown = Screen::showing(&self.text, screen).lines();
+            if fact(&shown) {
+                return;
+            }
+            assert!(Instant::now() < until, "this does not come: {what}; the screen shows {shown:#?}");
+            self.read(100);
+        }
     }
 
     /// Presses keys: `"\x03"` is Ctrl-C, `"\x1a"` Ctrl-Z.

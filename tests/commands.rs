@@ -1,0 +1,1 @@
+//! Each command, as a real process.
