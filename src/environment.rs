@@ -63,7 +63,7 @@ pub(crate) fn inherited(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<
     all.filter(|(name, _)| !is_reserved(name)).collect()
 }
 
-fn is_reserved(name: &OsStr) -> bool {
+pub(crate) fn is_reserved(name: &OsStr) -> bool {
     let listener = name.as_bytes().starts_with(b"LISTEN_FD_");
     listener || OURS.iter().chain(&OUR_MANAGERS).any(|reserved| name == *reserved)
 }

@@ -15,6 +15,7 @@
 //! - [`wire`] turns what workers write into messages. Pure.
 //! - [`sys`] touches the operating system and decides nothing. All `unsafe` is there.
 //! - [`event_loop`] is the only place where these meet, and has the only clock.
+//! - [`start`] makes a daemon of what `run` is in the foreground, and waits for it to be online.
 //! - [`environment`], [`cli`], [`config`], [`units`] are pure; [`log`] is srvwrap's voice.
 //!
 //! What always holds:
@@ -30,11 +31,13 @@
 //! `core/transitions.txt`, `core/supervisor.rs`, `event_loop.rs`.
 
 mod cli;
+mod client;
 mod config;
 mod core;
 mod environment;
 mod event_loop;
 mod log;
+mod start;
 mod sys;
 mod units;
 mod wire;
@@ -80,22 +83,42 @@ fn run(typed: Typed, startup: Startup) -> ExitCode {
         Ok(config) => config,
         Err(error) => return refuse(&error, USAGE),
     };
-    let environment = environment::inherited(env::vars_os());
-    let spec = Spec { argv: config.argv.clone(), environment, directory };
-    match EventLoop::new(Start { startup, config, spec }) {
+    let spec = spec_of(&config, directory);
+    ExitCode::from(serve(Start { startup, config, spec, report: None }))
+}
+
+/// Runs until the end, and returns the exit code.
+fn serve(mut start: Start) -> u8 {
+    match EventLoop::new(&mut start) {
         Ok(event_loop) => {
             // Paths are absolute from here on, and srvwrap keeps nobody from unmounting.
             let _ = env::set_current_dir("/");
-            ExitCode::from(event_loop.run())
+            event_loop.run()
         }
-        Err(error) => refuse(&error, FAILED),
+        Err(error) => {
+            complain(&error);
+            start.report.map_or(FAILED, |report| start::not_started(report, &error))
+        }
     }
 }
 
 fn refuse(error: &dyn Display, code: u8) -> ExitCode {
+    complain(error);
+    ExitCode::from(code)
+}
+
+fn complain(error: &dyn Display) {
     // Where nobody can be told, the exit code has to do.
     let _ = writeln!(io::stderr(), "srvwrap: {error}");
-    ExitCode::from(code)
+}
+
+/// What the first generation runs.
+fn spec_of(config: &Config, directory: PathBuf) -> Spec {
+    let mut environment = environment::inherited(env::vars_os());
+    let is_set = |name: &OsString| config.environment.iter().any(|(set, _)| set == name);
+    environment.retain(|(name, _)| !is_set(name));
+    environment.extend(config.environment.iter().cloned());
+    Spec { argv: config.argv.clone(), environment, directory: config.directory.clone().unwrap_or(directory) }
 }
 
 /// As the caller's shell names it, where that is the current directory: a symlink in it, which may be moved to

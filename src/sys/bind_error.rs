@@ -5,10 +5,11 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
 
+use super::directory::DirectoryError;
 use super::holder::{self, Holders};
 
 /// A listener that could not be bound, or not be listened on again.
@@ -37,10 +38,8 @@ pub(crate) enum BindCause {
     PathTaken(Option<Holders>),
     /// What is left of a dead server could not be removed.
     Stale(Errno),
-    /// The directory of the path could not be opened.
-    Directory(PathBuf, Errno),
-    /// Somebody else kept the directory locked for as long as we were willing to wait.
-    DirectoryLocked(PathBuf),
+    /// The directory of the path is not fit for it.
+    Directory(DirectoryError),
 }
 
 impl BindError {
@@ -104,12 +103,7 @@ impl fmt::Display for BindCause {
             BindCause::Stale(errno) => {
                 write!(f, "cannot remove the socket of a dead server: {}", errno.desc())
             }
-            BindCause::Directory(directory, errno) => {
-                write!(f, "cannot open the directory {}: {}", directory.display(), errno.desc())
-            }
-            BindCause::DirectoryLocked(directory) => {
-                write!(f, "another process keeps the directory {} locked", directory.display())
-            }
+            BindCause::Directory(error) => error.fmt(f),
         }
     }
 }

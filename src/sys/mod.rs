@@ -4,19 +4,30 @@
 //! generation; `event_loop` translates.
 
 #[cfg(test)]
-mod apart;
+pub(crate) mod apart;
 mod bind_error;
 pub(crate) mod children;
+pub(crate) mod control;
+pub(crate) mod daemon;
+mod directory;
 pub(crate) mod failure;
 mod half_closed;
 pub(crate) mod hang_ups;
 pub(crate) mod holder;
 pub(crate) mod listener;
+pub(crate) mod logfile;
+pub(crate) mod measure;
 pub(crate) mod notice_fd;
+pub(crate) mod own_file;
+pub(crate) mod peer_process;
+pub(crate) mod pid_file;
 pub(crate) mod process;
 pub(crate) mod program;
+pub(crate) mod report;
+pub(crate) mod screen;
 pub(crate) mod signal_state;
 pub(crate) mod signals;
 pub(crate) mod startup;
 pub(crate) mod stderr;
 mod unix_listener;
+pub(crate) mod vanished;

@@ -75,7 +75,18 @@ impl Startup {
 
     /// Whether SIGHUP was ignored (nohup): it is to stay so.
     pub(crate) fn hup_ignored(&self) -> bool {
-        self.ignored.contains(libc::SIGHUP)
+        self.ignores(libc::SIGHUP)
+    }
+
+    /// Whether a signal (1 to 64) was ignored: a shell has INT and QUIT ignored by what it starts in the background.
+    pub(crate) fn ignores(&self, signal: i32) -> bool {
+        self.ignored.contains(signal)
+    }
+
+    /// Lets in again what was blocked before `main` only: for a program that lives as any other, and ends at Ctrl-C.
+    /// In the place of `Signals::install`.
+    pub(crate) fn restore_mask(&self) {
+        signal_state::change_mask(Change::Replace, self.mask);
     }
 }
 
@@ -100,14 +111,24 @@ fn keep_inherited_descriptors_from_workers() {
 }
 
 fn close_on_exec_by_listing(directory: &str) -> io::Result<()> {
+    listed(directory)?.into_iter().for_each(close_on_exec);
+    Ok(())
+}
+
+/// From 3 on. That of the listing itself is among them, and closed again.
+fn listed(directory: &str) -> io::Result<Vec<RawFd>> {
+    let mut found = Vec::new();
     for entry in fs::read_dir(directory)? {
         let number = entry?.file_name();
-        let number = OsStr::to_str(&number).and_then(|name| name.parse().ok());
-        if let Some(fd @ 3..) = number {
-            close_on_exec(fd);
-        }
+        let number: Option<RawFd> = OsStr::to_str(&number).and_then(|name| name.parse().ok());
+        found.extend(number.filter(|fd| *fd >= 3));
     }
-    Ok(())
+    Ok(found)
+}
+
+/// Every number from 3 on that may be that of an open descriptor.
+pub(super) fn descriptors_from_3() -> Vec<RawFd> {
+    listed("/proc/self/fd").unwrap_or_else(|_| (3..COUNTED_DESCRIPTORS).collect())
 }
 
 /// The limit of open files can be a billion (it is in some containers), so it says nothing about where to stop.
@@ -153,6 +174,17 @@ mod tests {
         );
         assert!(startup.hup_ignored());
         assert!(signal_state::ignored().contains(libc::SIGPIPE));
+    }
+
+    #[test]
+    fn the_mask_comes_back_as_it_was() {
+        let inherited = Startup { mask: SignalSet::EMPTY.with(libc::SIGUSR1), ..Startup::plain() };
+        if run_apart("sys::startup::tests::the_mask_comes_back_as_it_was", &inherited) == Apart::Done {
+            return;
+        }
+        signal_state::change_mask(Change::Block, SignalSet::ALL);
+        Startup::take().restore_mask();
+        assert_eq!(signal_state::change_mask(Change::Block, SignalSet::EMPTY), inherited.mask);
     }
 
     #[test]

@@ -7,8 +7,7 @@
 //!                                          └─ anything else: an error, and it is left alone
 //! ```
 //!
-//! The lock is a `flock` on the directory itself, so that no lock file is left behind. It lasts for that moment
-//! only: of two that start at once over a dead server's socket one wins, and the other finds it alive. A server
+//! The lock is on the directory itself, see `directory.rs`. It lasts for that moment only: of two that start at once over a dead server's socket one wins, and the other finds it alive. A server
 //! that knows nothing of the lock is recognised by its answer to `connect`.
 //!
 //! What this file does not do: change the owner of a socket, or make directories.
@@ -17,13 +16,12 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{self, Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
-use nix::poll::{PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind as bind_socket, connect, socket};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, lstat, umask};
 use nix::unistd::unlink;
 
 use super::bind_error::{BindCause, BindError};
+use super::directory::{Directory, directory_of};
 use super::holder;
 use super::listener::listen;
 
@@ -35,6 +33,10 @@ pub(crate) const DEFAULT_MODE: u32 = 0o666;
 /// Bytes in the path of a socket: the 108 of `sun_path`, less the zero at its end.
 pub(crate) const MAX_PATH: usize = 107;
 
+/// For how long a locked directory is waited for: 5 s to bind, 0.2 s to remove.
+pub(super) const BIND_TRIES: u32 = 500;
+pub(super) const REMOVE_TRIES: u32 = 20;
+
 /// Where a socket of ours is bound.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -44,7 +46,7 @@ pub(super) struct Place {
 }
 
 /// Device and inode. It tells two sockets apart for as long as the first of them is open, and no longer.
-type Identity = (u64, u64);
+pub(super) type Identity = (u64, u64);
 
 /// A listening socket at `path`, blocking, close-on-exec. Its mode is right from the first moment at which it can
 /// be seen. On failure nothing has changed, but that a dead server's socket may be gone.
@@ -62,24 +64,32 @@ fn bind_absolute(path: &Path, mode: u32) -> Result<(OwnedFd, Identity), BindCaus
         return Err(BindCause::PathTooLong(length));
     }
     let address = UnixAddr::new(path).map_err(BindCause::Os)?;
-    let _lock = DirectoryLock::take(directory_of(path), BIND_TRIES)?;
+    let _lock = Directory::locked(directory_of(path), BIND_TRIES).map_err(BindCause::Directory)?;
     make_way(path, &address)?;
-    let fd = new_socket(SockFlag::empty()).map_err(BindCause::Os)?;
-    bind_with_mode(&fd, &address, mode).map_err(|errno| match errno == Errno::EADDRINUSE {
-        true => BindCause::PathTaken(holder::path_holders(path)),
-        false => BindCause::Os(errno),
-    })?;
+    bind_in_locked(path, &address, mode, SockFlag::empty()).map_err(|errno| {
+        match errno == Errno::EADDRINUSE {
+            true => BindCause::PathTaken(holder::path_holders(path)),
+            false => BindCause::Os(errno),
+        }
+    })
+}
+
+/// Makes the socket and lets it listen, in a directory that is locked, at a path where there is nothing.
+pub(super) fn bind_in_locked(
+    path: &Path,
+    address: &UnixAddr,
+    mode: u32,
+    flags: SockFlag,
+) -> nix::Result<(OwnedFd, Identity)> {
+    let fd = new_socket(flags)?;
+    bind_with_mode(&fd, address, mode)?;
     match listen(&fd).and_then(|()| lstat(path)) {
         Ok(status) => Ok((fd, identity(&status))),
         Err(errno) => {
             let _ = unlink(path);
-            Err(BindCause::Os(errno))
+            Err(errno)
         }
     }
-}
-
-fn directory_of(path: &Path) -> &Path {
-    path.parent().unwrap_or(path)
 }
 
 /// Removes the socket of a dead server.
@@ -107,7 +117,7 @@ fn is_alive(address: &UnixAddr) -> nix::Result<bool> {
     Ok(!matches!(connect(probe.as_raw_fd(), address), Err(Errno::ECONNREFUSED | Errno::ENOENT)))
 }
 
-fn new_socket(flags: SockFlag) -> nix::Result<OwnedFd> {
+pub(super) fn new_socket(flags: SockFlag) -> nix::Result<OwnedFd> {
     socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC | flags, None)
 }
 
@@ -121,7 +131,7 @@ fn bind_with_mode(fd: &OwnedFd, address: &UnixAddr, mode: u32) -> nix::Result<()
     bound
 }
 
-fn identity(status: &FileStat) -> Identity {
+pub(super) fn identity(status: &FileStat) -> Identity {
     (status.st_dev, status.st_ino)
 }
 
@@ -134,44 +144,20 @@ impl Place {
         self.mode
     }
 
+    /// Whether the path is still that of our socket, which the caller has not closed yet.
+    pub(super) fn is_ours(&self) -> bool {
+        lstat(&self.path).is_ok_and(|now| identity(&now) == self.identity)
+    }
+
     /// Removes the path if it is still that of our socket, which the caller has not closed yet. A directory that
     /// a stranger keeps locked is no reason to leave the path behind: as long as our socket is open nobody who
     /// asks takes it for a dead one, and nobody else's has its identity.
     pub(super) fn remove(&self) {
-        let _lock = DirectoryLock::take(directory_of(&self.path), REMOVE_TRIES);
-        if lstat(&self.path).is_ok_and(|now| identity(&now) == self.identity) {
+        let _lock = Directory::locked(directory_of(&self.path), REMOVE_TRIES);
+        if self.is_ours() {
             // Nothing can be done about a failure, and the next start takes the path over.
             let _ = unlink(&self.path);
         }
-    }
-}
-
-/// `flock` on a directory, given back when dropped.
-struct DirectoryLock {
-    _directory: OwnedFd,
-}
-
-/// Anybody who may read a directory can lock it, so that nobody waits for long: 5 s to bind, 0.2 s to remove.
-const BIND_TRIES: u32 = 500;
-const REMOVE_TRIES: u32 = 20;
-const BETWEEN_TRIES_MS: u8 = 10;
-
-impl DirectoryLock {
-    fn take(directory: &Path, tries: u32) -> Result<DirectoryLock, BindCause> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let fd = open(directory, flags, Mode::empty())
-            .map_err(|errno| BindCause::Directory(directory.to_owned(), errno))?;
-        for _ in 0..tries {
-            // SAFETY: a system call on a descriptor that we own; no memory is involved.
-            let locked = Errno::result(unsafe { libc::flock(fd.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) });
-            // A file system without locks, as some network ones, does without: bind itself lets only one in.
-            if locked != Err(Errno::EWOULDBLOCK) {
-                return Ok(DirectoryLock { _directory: fd });
-            }
-            // Somebody else binds or removes: a matter of microseconds, unless it is a stranger's lock.
-            let _ = poll(&mut [], PollTimeout::from(BETWEEN_TRIES_MS));
-        }
-        Err(BindCause::DirectoryLocked(directory.to_owned()))
     }
 }
 
@@ -186,6 +172,8 @@ mod tests {
     use std::sync::Barrier;
     use std::thread;
 
+    use super::super::apart::own_umask;
+    use super::super::directory::DirectoryError;
     use super::super::listener::Listener;
 
     fn listener_at(path: &Path) -> Listener {
@@ -204,13 +192,6 @@ mod tests {
     fn leave_a_dead_socket(path: &Path) {
         drop(UnixListener::bind(path).unwrap());
         assert!(is_socket(path));
-    }
-
-    /// The umask is the process's; this thread takes its own, so that tests that run beside it keep theirs.
-    fn own_umask(mask: u32) {
-        // SAFETY: a system call without memory.
-        assert_eq!(unsafe { libc::unshare(libc::CLONE_FS) }, 0);
-        umask(Mode::from_bits_truncate(mask));
     }
 
     #[test]
@@ -421,12 +402,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("app.sock");
         let listener = listener_at(&path);
-        let stranger = DirectoryLock::take(directory.path(), 1).unwrap();
-        let second = DirectoryLock::take(directory.path(), 2).map(drop);
-        assert_eq!(second, Err(BindCause::DirectoryLocked(directory.path().to_owned())));
+        let stranger = Directory::locked(directory.path(), 1).unwrap();
+        let second = Directory::locked(directory.path(), 2).map(drop);
+        assert_eq!(second, Err(DirectoryError::Locked(directory.path().to_owned())));
         drop(listener);
         assert!(!is_socket(&path));
         drop(stranger);
-        DirectoryLock::take(directory.path(), 1).unwrap();
+        Directory::locked(directory.path(), 1).unwrap();
     }
 }

@@ -2,15 +2,19 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use super::json::{maybe_milliseconds, milliseconds};
 use super::text::Text;
 
 /// How things are at one moment. In JSON it also has `"schema": 1`; fields may be added, and none changes its meaning
 /// as long as that number stays.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Status {
     /// srvwrap's own.
     pub(crate) version: String,
     pub(crate) pid: u32,
+    #[serde(rename = "uptime_ms", with = "milliseconds")]
     pub(crate) uptime: Duration,
     /// One word: `booting`, `serving`, `deploying`, `scaling`, `stopping`.
     pub(crate) activity: String,
@@ -30,7 +34,7 @@ pub(crate) struct Status {
     pub(crate) listeners: Vec<Listener>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Worker {
     pub(crate) slot: u32,
     /// 0 while it is being made.
@@ -40,20 +44,23 @@ pub(crate) struct Worker {
     pub(crate) state: String,
     /// Whether a slot counts on it.
     pub(crate) wanted: bool,
+    #[serde(rename = "uptime_ms", with = "milliseconds")]
     pub(crate) uptime: Duration,
     /// How often its slot was filled anew since srvwrap began, deploys apart.
     pub(crate) restarts: u32,
     /// Of its first process; none where it cannot be read.
     pub(crate) rss_bytes: Option<u64>,
     /// Processor time of its first process, user and system.
+    #[serde(rename = "cpu_ms", with = "maybe_milliseconds", default)]
     pub(crate) cpu: Option<Duration>,
     /// What it said last with `status`; empty where it never did.
     pub(crate) said: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Waiting {
     pub(crate) slot: u32,
+    #[serde(rename = "retry_in_ms", with = "milliseconds")]
     pub(crate) retry_in: Duration,
     /// How many workers of it failed in a row.
     pub(crate) failures: u32,
@@ -62,7 +69,7 @@ pub(crate) struct Waiting {
 }
 
 /// The deploy (or boot) under way.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Deploying {
     pub(crate) generation: u32,
     /// One word: `starting`, `baking`, `rolling`, `putting-back`, `draining`, `failing`.
@@ -73,10 +80,11 @@ pub(crate) struct Deploying {
     /// So many old workers are still there.
     pub(crate) leaving: u32,
     /// Since its beginning.
+    #[serde(rename = "elapsed_ms", with = "milliseconds")]
     pub(crate) elapsed: Duration,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Listener {
     pub(crate) name: Option<String>,
     /// As in `127.0.0.1:8000`.

@@ -1,0 +1,150 @@
+//! The commands that only read: `status`, `history` and `events`.
+//!
+//! What this file does not do: lay out what was answered (`tables.rs`).
+
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::config::Display;
+use crate::sys::signals::Signals;
+use crate::sys::startup::Startup;
+use crate::wire::control::json;
+use crate::wire::control::message::{Event, History, Question};
+use crate::wire::control::status::Status;
+
+use super::block::Screen;
+use super::cells::{clean, cut};
+use super::connection::{Trouble, ask};
+use super::follow::{Wish, now, subscribe, wait_for_any, wish};
+use super::output::Output;
+use super::tables;
+use super::view::{can_be_drawn_on, screen_of_stdout};
+
+/// How things are, once.
+pub(super) fn status(socket: &Path, display: Display, output: &mut Output) -> Result<u8, Trouble> {
+    let (body, status) = how_things_are(socket)?;
+    if display == Display::Json {
+        output.bytes(&[body.trim_ascii_end(), b"\n"].concat());
+    } else {
+        let screen = can_be_drawn_on().then(screen_of_stdout);
+        output.bytes(page(&tables::status(&status), screen).as_bytes());
+    }
+    Ok(tables::exit_code(&status))
+}
+
+fn how_things_are(socket: &Path) -> Result<(Vec<u8>, Status), Trouble> {
+    let body = ask(socket, &Question::Status)?;
+    let status = json::read(&body).map_err(Trouble::Garbled)?;
+    Ok((body, status))
+}
+
+/// On a terminal a line ends where that does.
+fn page(lines: &[String], screen: Option<Screen>) -> String {
+    let columns = screen.map_or(usize::MAX, |screen| screen.columns);
+    lines.iter().map(|line| cut(line, columns) + "\n").collect()
+}
+
+/// How things are, again and again: until an interrupt (0), or until nobody answers.
+pub(super) fn watch(
+    socket: &Path,
+    display: Display,
+    every: Duration,
+    startup: &Startup,
+    signals: &Signals,
+    output: &mut Output,
+) -> Result<u8, Trouble> {
+    let drawn = can_be_drawn_on() && display != Display::Json;
+    let mut next = now();
+    while !output.is_lost() {
+        if drawn {
+            let (_, status) = how_things_are(socket)?;
+            output.bytes(redrawn(&tables::status(&status), screen_of_stdout()).as_bytes());
+        } else {
+            status(socket, display, output)?;
+        }
+        next = (next + every).max(now());
+        loop {
+            let left = next.saturating_duration_since(now());
+            let woken = wait_for_any(&[signals.fd()], Some(left))[0];
+            if woken && wish(signals, startup) != Wish::None {
+                return Ok(0);
+            }
+            // A woken one without a wish: the window has another size.
+            if woken && drawn || left.is_zero() {
+                break;
+            }
+        }
+    }
+    Ok(0)
+}
+
+/// The whole screen, drawn over what is there.
+fn redrawn(lines: &[String], screen: Screen) -> String {
+    let rows = screen.rows.saturating_sub(1).max(1);
+    let shown =
+        lines.iter().take(rows).map(|line| cut(line, screen.columns.saturating_sub(1)) + "\x1b[K\r\n");
+    format!("\x1b[H{}\x1b[J", shown.collect::<String>())
+}
+
+pub(super) fn history(socket: &Path, display: Display, output: &mut Output) -> Result<u8, Trouble> {
+    let body = ask(socket, &Question::History)?;
+    if display == Display::Json {
+        output.bytes(&[body.trim_ascii_end(), b"\n"].concat());
+        return Ok(0);
+    }
+    let history: History = json::read(&body).map_err(Trouble::Garbled)?;
+    output.bytes(page(&tables::history(&history.deploys), None).as_bytes());
+    Ok(0)
+}
+
+/// Every event from now on: until an interrupt, the end of srvwrap, or of who reads (0 each).
+pub(super) fn events(
+    socket: &Path,
+    display: Display,
+    startup: &Startup,
+    signals: &Signals,
+    output: &mut Output,
+) -> Result<u8, Trouble> {
+    let mut events = subscribe(socket)?;
+    if events.reply.status() != Some(200) {
+        // Why, is in its body.
+        return ask(socket, &Question::Events).map(|_| 0);
+    }
+    loop {
+        while let Some(line) = events.reply.next_line() {
+            output.bytes(&told(&line, display));
+        }
+        if events.reply.is_complete() || output.is_lost() {
+            return Ok(0);
+        }
+        let ready = wait_for_any(&[signals.fd(), events.as_fd()], None);
+        if ready[0] && wish(signals, startup) != Wish::None {
+            return Ok(0);
+        }
+        if ready[1] && events.receive().is_err() {
+            return cut_off(socket);
+        }
+    }
+}
+
+/// The end of srvwrap is the end of the events, however sudden. But one that goes on has cut off who read too slowly.
+fn cut_off(socket: &Path) -> Result<u8, Trouble> {
+    match ask(socket, &Question::Livez) {
+        Ok(_) => {
+            let why = "the events were cut off, because they were not read fast enough";
+            Err(Trouble::Lost(why.to_owned()))
+        }
+        Err(_) => Ok(0),
+    }
+}
+
+fn told(line: &[u8], display: Display) -> Vec<u8> {
+    if display == Display::Json {
+        return [line, b"\n"].concat();
+    }
+    match Event::read(line) {
+        Ok(event) => format!("{} {}\n", clean(&event.time), clean(&event.message)).into_bytes(),
+        Err(_) => format!("{}\n", clean(&String::from_utf8_lossy(line))).into_bytes(),
+    }
+}

@@ -1,0 +1,333 @@
+//! What `status` and `history` show: messages of the control API as lines for people.
+//!
+//! ```text
+//!   srvwrap 0.1.0 (pid 4711), serving generation 2: 4 of 4 workers online, up 3h12m
+//!   node server.js (in /srv/app)
+//!
+//!   slot   pid  generation  state   uptime  restarts    rss   cpu  said
+//!      0  4712           2  online   3h12m         0  45.1M  1.2s  ready
+//! ```
+//!
+//! Every line is cleaned. What this file does not do: cut them, since only a terminal has a width.
+
+use std::ffi::OsStr;
+
+use crate::wire::control::message::{Deployed, Outcome};
+use crate::wire::control::status::{Deploying, Listener, Status, Waiting, Worker};
+use crate::wire::control::text::Text;
+
+use super::cells::{Bytes, Side, Table, Took, clean};
+
+pub(super) fn status(status: &Status) -> Vec<String> {
+    let mut lines = vec![headline(status), program(status), String::new()];
+    lines.extend(workers(&status.workers));
+    let facts: Vec<String> = status
+        .waiting
+        .iter()
+        .map(waiting)
+        .chain(status.deploy.iter().map(deploying))
+        .chain(status.listeners.iter().map(listener))
+        .collect();
+    if !facts.is_empty() {
+        lines.push(String::new());
+    }
+    lines.extend(facts.iter().map(|fact| clean(fact)));
+    lines
+}
+
+fn headline(status: &Status) -> String {
+    let generation = status.generation.map(|number| format!(" generation {number}")).unwrap_or_default();
+    clean(&format!(
+        "srvwrap {} (pid {}), {}{generation}: {} of {} workers online, up {}",
+        status.version,
+        status.pid,
+        status.activity,
+        status.workers_online,
+        status.workers_wanted,
+        Took(status.uptime)
+    ))
+}
+
+fn program(status: &Status) -> String {
+    let words: Vec<String> = status.program.iter().map(word).collect();
+    clean(&format!("{} (in {})", words.join(" "), status.directory.0.to_string_lossy()))
+}
+
+/// As a shell would need it, so that the words can be told apart.
+fn word(text: &Text) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=@%+,".contains(c);
+    let text = OsStr::to_string_lossy(&text.0);
+    let needs_quotes = text.is_empty() || !text.chars().all(plain);
+    if needs_quotes { format!("'{}'", text.replace('\'', r"'\''")) } else { text.into_owned() }
+}
+
+fn workers(workers: &[Worker]) -> Vec<String> {
+    let mut table = Table::new(&[
+        ("slot", Side::Right),
+        ("pid", Side::Right),
+        ("generation", Side::Right),
+        ("state", Side::Left),
+        ("uptime", Side::Right),
+        ("restarts", Side::Right),
+        ("rss", Side::Right),
+        ("cpu", Side::Right),
+        ("said", Side::Left),
+    ]);
+    for worker in workers {
+        table.row(&[
+            &worker.slot.to_string(),
+            &pid(worker.pid),
+            &worker.generation.to_string(),
+            &worker.state,
+            &Took(worker.uptime).to_string(),
+            &worker.restarts.to_string(),
+            &worker.rss_bytes.map_or("-".to_owned(), |bytes| Bytes(bytes).to_string()),
+            &worker.cpu.map_or("-".to_owned(), |cpu| Took(cpu).to_string()),
+            &worker.said,
+        ]);
+    }
+    table.lines()
+}
+
+/// There is none while the process is being made.
+pub(super) fn pid(pid: u32) -> String {
+    if pid == 0 { "-".to_owned() } else { pid.to_string() }
+}
+
+fn waiting(waiting: &Waiting) -> String {
+    let Waiting { slot, retry_in, failures, message } = waiting;
+    let times = if *failures > 1 { format!(", {failures} times in a row") } else { String::new() };
+    format!("slot {slot}: {message}{times}; next try in {}", Took(*retry_in))
+}
+
+fn deploying(deploy: &Deploying) -> String {
+    let Deploying { generation, phase, by, online, workers, leaving, elapsed } = deploy;
+    let leaving = if *leaving > 0 { format!(", {leaving} still leaving") } else { String::new() };
+    format!(
+        "deploy {generation} ({by}): {phase}, {online} of {workers} workers online{leaving}, for {}",
+        Took(*elapsed)
+    )
+}
+
+fn listener(listener: &Listener) -> String {
+    let name = listener.name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
+    let queue = match (listener.queued, listener.backlog) {
+        (Some(queued), Some(backlog)) => format!(", {queued} of {backlog} connections queued"),
+        (Some(queued), None) => format!(", {queued} connections queued"),
+        (None, _) => String::new(),
+    };
+    format!("listening on {}{name}{queue}", listener.address)
+}
+
+pub(super) fn history(deploys: &[Deployed]) -> Vec<String> {
+    let mut table = Table::new(&[
+        ("generation", Side::Right),
+        ("when", Side::Left),
+        ("who", Side::Left),
+        ("took", Side::Right),
+        ("result", Side::Left),
+        ("changed", Side::Left),
+    ]);
+    for deploy in deploys {
+        table.row(&[
+            &deploy.generation.to_string(),
+            &deploy.time,
+            &deploy.by,
+            &Took(deploy.took).to_string(),
+            &result(deploy),
+            &if deploy.changed.is_empty() { "-".to_owned() } else { deploy.changed.join(", ") },
+        ]);
+    }
+    let mut lines = table.lines();
+    // The reasons are sentences, and too long for a column.
+    let failed = deploys.iter().filter(|deploy| !matches!(deploy.outcome, None | Some(Outcome::Done)));
+    let reasons: Vec<String> = failed.map(|deploy| clean(&deploy.message)).collect();
+    lines.extend((!reasons.is_empty()).then(String::new));
+    lines.extend(reasons);
+    lines
+}
+
+fn result(deploy: &Deployed) -> String {
+    let word = match deploy.outcome {
+        None => "under way",
+        Some(Outcome::Done) => "done",
+        Some(Outcome::Failed) => "failed",
+        Some(Outcome::Refused) => "refused",
+        Some(Outcome::Aborted) => "aborted",
+        Some(Outcome::TimedOut) => "timed out",
+    };
+    let live = deploy.live && deploy.outcome != Some(Outcome::Done);
+    if live { format!("{word}, live") } else { word.to_owned() }
+}
+
+/// 0 where each slot has a worker that is online, else 1.
+pub(super) fn exit_code(status: &Status) -> u8 {
+    u8::from(status.workers_online < status.workers_wanted)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    pub(in crate::client) fn worker(slot: u32, pid: u32, generation: u32, state: &str) -> Worker {
+        Worker {
+            slot,
+            pid,
+            generation,
+            state: state.to_owned(),
+            wanted: state == "online" || state == "starting",
+            uptime: Duration::from_millis(1200),
+            restarts: 0,
+            rss_bytes: None,
+            cpu: None,
+            said: String::new(),
+        }
+    }
+
+    pub(in crate::client) fn serving(workers: Vec<Worker>) -> Status {
+        let count = u32::try_from(workers.len()).unwrap();
+        let online = workers.iter().filter(|worker| worker.state == "online").count();
+        Status {
+            version: "0.1.0".to_owned(),
+            pid: 4711,
+            uptime: Duration::from_secs(11_520),
+            activity: "serving".to_owned(),
+            generation: Some(2),
+            workers_wanted: count,
+            workers_online: u32::try_from(online).unwrap(),
+            program: vec!["node".into(), "my server.js".into(), "".into()],
+            directory: "/srv/app".into(),
+            workers,
+            waiting: Vec::new(),
+            deploy: None,
+            listeners: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_status_is_a_headline_a_table_and_what_else_there_is_to_know() {
+        let mut known = serving(vec![
+            Worker {
+                rss_bytes: Some(47_395_635),
+                cpu: Some(Duration::from_millis(1290)),
+                said: "all \x1b[31mwell".to_owned(),
+                ..worker(0, 4712, 2, "online")
+            },
+            Worker { restarts: 12, ..worker(1, 0, 2, "starting") },
+        ]);
+        known.waiting = vec![
+            Waiting {
+                slot: 2,
+                retry_in: Duration::from_secs(12),
+                failures: 37,
+                message: "worker 2 (pid 5) exited with status 1 while starting".to_owned(),
+            },
+            Waiting {
+                slot: 3,
+                retry_in: Duration::from_millis(200),
+                failures: 1,
+                message: "worker 3 (pid 6) was killed by signal 9 (KILL) after 2s online".to_owned(),
+            },
+        ];
+        known.deploy = Some(Deploying {
+            generation: 3,
+            phase: "draining".to_owned(),
+            by: "client (uid 1000)".to_owned(),
+            online: 2,
+            workers: 2,
+            leaving: 1,
+            elapsed: Duration::from_millis(3210),
+        });
+        known.listeners = vec![
+            Listener {
+                name: Some("web".to_owned()),
+                address: "127.0.0.1:8000".to_owned(),
+                queued: Some(3),
+                backlog: Some(511),
+            },
+            Listener {
+                name: None,
+                address: "unix:/run/app.sock".to_owned(),
+                queued: None,
+                backlog: Some(511),
+            },
+        ];
+        assert_eq!(
+            status(&known),
+            [
+                "srvwrap 0.1.0 (pid 4711), serving generation 2: 1 of 2 workers online, up 3h12m",
+                "node 'my server.js' '' (in /srv/app)",
+                "",
+                "slot   pid  generation  state     uptime  restarts    rss   cpu  said",
+                "   0  4712           2  online      1.2s         0  45.1M  1.2s  all \\u{1b}[31mwell",
+                "   1     -           2  starting    1.2s        12      -     -",
+                "",
+                "slot 2: worker 2 (pid 5) exited with status 1 while starting, 37 times in a row; next try in 12s",
+                "slot 3: worker 3 (pid 6) was killed by signal 9 (KILL) after 2s online; next try in 0.2s",
+                "deploy 3 (client (uid 1000)): draining, 2 of 2 workers online, 1 still leaving, for 3.2s",
+                "listening on 127.0.0.1:8000 (web), 3 of 511 connections queued",
+                "listening on unix:/run/app.sock",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_boot_has_no_generation_yet() {
+        let known = Status { generation: None, activity: "booting".to_owned(), ..serving(Vec::new()) };
+        assert_eq!(status(&known)[0], "srvwrap 0.1.0 (pid 4711), booting: 0 of 0 workers online, up 3h12m");
+        assert!(!status(&known).last().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_status_is_good_when_no_slot_is_without_a_worker_online() {
+        assert_eq!(exit_code(&serving(vec![worker(0, 1, 1, "online"), worker(1, 2, 1, "online")])), 0);
+        assert_eq!(exit_code(&serving(vec![worker(0, 1, 1, "online"), worker(1, 2, 1, "starting")])), 1);
+    }
+
+    #[test]
+    fn the_history_tells_who_what_and_how_it_ended_and_the_reasons_below() {
+        let boot = Deployed {
+            generation: 1,
+            time: "2026-01-02T03:04:05.678Z".to_owned(),
+            by: "boot".to_owned(),
+            changed: Vec::new(),
+            outcome: Some(Outcome::Done),
+            live: true,
+            message: "workers online: 2".to_owned(),
+            took: Duration::from_millis(310),
+        };
+        let failed = Deployed {
+            generation: 2,
+            by: "client (uid 0)".to_owned(),
+            changed: vec!["program".to_owned(), "workers 2 -> 4".to_owned()],
+            outcome: Some(Outcome::Failed),
+            live: false,
+            message: "deploy 2 failed: it\nbroke".to_owned(),
+            took: Duration::from_secs(75),
+            ..boot.clone()
+        };
+        let cut = Deployed {
+            generation: 3,
+            outcome: Some(Outcome::Aborted),
+            live: true,
+            message: "deploy 3 is live, though aborted".to_owned(),
+            ..failed.clone()
+        };
+        let now = Deployed { generation: 4, outcome: None, live: false, ..boot.clone() };
+        assert_eq!(
+            history(&[boot.clone(), failed, cut, now]),
+            [
+                "generation  when                      who              took  result         changed",
+                "         1  2026-01-02T03:04:05.678Z  boot             0.3s  done           -",
+                "         2  2026-01-02T03:04:05.678Z  client (uid 0)  1m15s  failed         program, workers 2 -> 4",
+                "         3  2026-01-02T03:04:05.678Z  client (uid 0)  1m15s  aborted, live  program, workers 2 -> 4",
+                "         4  2026-01-02T03:04:05.678Z  boot             0.3s  under way      -",
+                "",
+                "deploy 2 failed: it\\nbroke",
+                "deploy 3 is live, though aborted",
+            ]
+        );
+        assert_eq!(history(&[boot]).len(), 2);
+    }
+}

@@ -1,0 +1,158 @@
+//! What a long command says while it runs and at its end, in the form that was asked for.
+//!
+//! ```text
+//!             on a terminal       elsewhere         --quiet    --json
+//!   a fact    drawn over          its sentence      -          as it came
+//!   the end   its sentence        its sentence      -          as it came
+//!   no end    why, on stderr, in each of them
+//! ```
+//!
+//! What this file does not do: wait for any of it (`follow.rs`).
+
+use std::env;
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use crate::config::Display;
+use crate::sys::screen;
+use crate::wire::control::json;
+use crate::wire::control::message::{Answer, Event, Outcome};
+use crate::wire::control::status::Status;
+
+use super::block::{Block, Screen};
+use super::cells::clean;
+use super::display::{self, Aim, Scene};
+use super::output::{Output, complain};
+
+pub(super) struct View {
+    form: Form,
+    pub(super) output: Output,
+    /// The sentence of the last fact.
+    latest: String,
+}
+
+enum Form {
+    Drawn(Drawn),
+    Plain,
+    Quiet,
+    Json,
+}
+
+struct Drawn {
+    aim: Aim,
+    block: Block,
+    status: Option<Status>,
+    most_workers: usize,
+}
+
+impl View {
+    /// Without an aim nothing is shown but the end.
+    pub(super) fn new(display: Display, aim: Option<Aim>) -> View {
+        let drawn = |aim| Drawn { aim, block: Block::default(), status: None, most_workers: 0 };
+        let form = match (display, aim) {
+            (Display::Quiet, _) => Form::Quiet,
+            (Display::Json, _) => Form::Json,
+            (Display::Progress, Some(aim)) if can_be_drawn_on() => Form::Drawn(drawn(aim)),
+            (Display::Progress, _) => Form::Plain,
+        };
+        View { form, output: Output::default(), latest: String::new() }
+    }
+
+    /// Whether facts are of any use.
+    pub(super) fn shows_facts(&self) -> bool {
+        !matches!(self.form, Form::Quiet)
+    }
+
+    /// Whether it is to be told again and again how things are.
+    pub(super) fn is_drawn(&self) -> bool {
+        matches!(self.form, Form::Drawn(_))
+    }
+
+    /// One line of `GET /events`.
+    pub(super) fn fact(&mut self, line: &[u8]) {
+        let sentence = sentence(line);
+        match self.form {
+            Form::Drawn(_) | Form::Quiet => {}
+            Form::Plain => self.output.line(&sentence),
+            Form::Json => self.output.bytes(&[line, b"\n"].concat()),
+        }
+        self.latest = sentence;
+    }
+
+    /// How things are.
+    pub(super) fn status(&mut self, status: Status) {
+        if let Form::Drawn(drawn) = &mut self.form {
+            drawn.most_workers = drawn.most_workers.max(status.workers.len());
+            drawn.status = Some(status);
+        }
+    }
+
+    /// What the user is to know of what the user did.
+    pub(super) fn remark(&mut self, sentence: &str) {
+        if self.is_drawn() {
+            self.latest = sentence.to_owned();
+        } else {
+            complain(&sentence);
+        }
+    }
+
+    /// To be called when something has come, and from time to time.
+    pub(super) fn redraw(&mut self, elapsed: Duration) {
+        let Form::Drawn(drawn) = &mut self.form else { return };
+        let screen = screen_of_stdout();
+        let scene = Scene {
+            aim: drawn.aim,
+            status: drawn.status.as_ref(),
+            most_workers: drawn.most_workers,
+            latest: &self.latest,
+            elapsed,
+        };
+        let bytes = drawn.block.draw(&display::lines(&scene, screen), screen);
+        self.output.bytes(bytes.as_bytes());
+    }
+
+    /// Takes away what is drawn.
+    pub(super) fn erase(&mut self) {
+        if let Form::Drawn(drawn) = &mut self.form {
+            let bytes = drawn.block.erase(screen_of_stdout());
+            self.output.bytes(bytes.as_bytes());
+        }
+    }
+
+    /// The end, as it came and as it was understood.
+    pub(super) fn answer(&mut self, answer: &Answer, line: &[u8]) {
+        self.erase();
+        match (&self.form, answer.outcome) {
+            (Form::Json, _) => self.output.bytes(&[line.trim_ascii_end(), b"\n"].concat()),
+            (_, Outcome::Failed | Outcome::Refused | Outcome::Aborted | Outcome::TimedOut) => {
+                complain(&answer.message);
+            }
+            // A plain line has told it already.
+            (Form::Plain, Outcome::Done) if self.latest == clean(&answer.message) => {}
+            (Form::Plain | Form::Drawn(_), Outcome::Done) => self.output.line(&clean(&answer.message)),
+            (Form::Quiet, Outcome::Done) => {}
+        }
+    }
+
+    /// What is answered where there is nobody to ask.
+    pub(super) fn answer_of_nobody(&mut self, answer: &Answer) {
+        self.answer(answer, &json::write(answer));
+    }
+}
+
+/// What cannot be read as an event is shown as it came.
+fn sentence(line: &[u8]) -> String {
+    let message = Event::read(line).map(|event| event.message);
+    clean(&message.unwrap_or_else(|_| String::from_utf8_lossy(line).into_owned()))
+}
+
+/// Whether stdout can move its cursor.
+pub(super) fn can_be_drawn_on() -> bool {
+    let term = env::var_os("TERM").unwrap_or_default();
+    io::stdout().is_terminal() && !term.is_empty() && term != "dumb"
+}
+
+pub(super) fn screen_of_stdout() -> Screen {
+    let (columns, rows) = screen::size(&io::stdout()).unwrap_or((80, 24));
+    Screen { columns: columns.into(), rows: rows.into() }
+}

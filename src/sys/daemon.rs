@@ -1,0 +1,207 @@
+//! A process in the background: of another session, with nothing left of the terminal and the pipes of its caller.
+//!
+//! ```text
+//!   caller ── fork ──> intermediate: a session of its own ── fork ──> daemon: never the leader of a session
+//!     │ reaps it <──────────── exits                                    │
+//!     └ reads the report until its end <──────────── pipe ──────────────┘ settle: stdio, every other descriptor
+//! ```
+//!
+//! It is done before anything else is set up, while every signal is blocked: nothing is lost on the way, and nothing
+//! that belongs to one process (being a subreaper, a death signal) is left with the wrong one. That a daemon does not
+//! lead its session keeps it from getting a terminal by opening one.
+//!
+//! What this file does not do: change the directory or the umask. Workers are to have the caller's.
+
+use std::os::fd::{OwnedFd, RawFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::sys::prctl;
+use nix::sys::stat::Mode;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, fork, pipe2, setsid};
+
+use super::logfile;
+use super::own_file::{FileCause, FileError};
+use super::report::Report;
+use super::startup;
+
+/// Which of the two processes this is now.
+#[derive(Debug)]
+pub(crate) enum Side {
+    /// The one that was started by somebody who waits. The report ends when the daemon has no more to say.
+    Caller { report: OwnedFd },
+    /// The one that stays.
+    Daemon { report: Report },
+}
+
+/// To be called while this process has one thread, no child and nothing but what it was started with.
+pub(crate) fn divide() -> nix::Result<Side> {
+    let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
+    // The daemon is to become the child of process 1 (or of a supervisor above us), and not ours.
+    let _ = prctl::set_child_subreaper(false);
+    // SAFETY: there is one thread, so that the child may do what the parent may.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => {
+            drop(writer);
+            see_off(child)?;
+            Ok(Side::Caller { report: reader })
+        }
+        ForkResult::Child => {
+            drop(reader);
+            leave_session();
+            // No other process has this description, so that nobody else is surprised.
+            fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+            Ok(Side::Daemon { report: Report::new(writer) })
+        }
+    }
+}
+
+/// In the intermediate process, and returns in the daemon only.
+fn leave_session() {
+    // A child that was just made leads no group, so that this cannot fail.
+    let _ = setsid();
+    // SAFETY: as above.
+    let code = match unsafe { fork() } {
+        Ok(ForkResult::Child) => {
+            // Not inherited. Without it orphans go to process 1, as they always did.
+            let _ = prctl::set_child_subreaper(true);
+            return;
+        }
+        Ok(ForkResult::Parent { .. }) => 0,
+        Err(errno) => errno as i32,
+    };
+    // SAFETY: ends this process, without what the other two have to do at their ends.
+    unsafe { libc::_exit(code) }
+}
+
+/// The intermediate process says by its exit status why it could not make a daemon.
+fn see_off(intermediate: Pid) -> nix::Result<()> {
+    loop {
+        match waitpid(intermediate, None) {
+            Ok(WaitStatus::Exited(_, 0)) => return Ok(()),
+            Ok(WaitStatus::Exited(_, code)) => return Err(Errno::from_raw(code)),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+            // Killed by somebody: whether there is a daemon shows in the report.
+            Ok(_) => return Ok(()),
+        }
+    }
+}
+
+/// In the daemon: reads nothing, appends its output and that of workers to these files, and lets go of everything that
+/// the caller had open.
+pub(crate) fn settle(stdout: &Path, stderr: &Path, report: &Report) -> Result<(), FileError> {
+    close_all_but(report.fd_number());
+    let null = Path::new("/dev/null");
+    let stdin = open(null, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+        .map_err(|errno| FileError { path: null.to_owned(), cause: FileCause::Os(errno) })?;
+    let (output, errors) = (logfile::open(stdout)?, logfile::open(stderr)?);
+    let placed = dup2_stdin(stdin).and_then(|()| dup2_stdout(output)).and_then(|()| dup2_stderr(errors));
+    placed.map_err(|errno| FileError { path: stderr.to_owned(), cause: FileCause::Os(errno) })
+}
+
+/// Every descriptor from 3 on but this one.
+fn close_all_but(kept: Option<RawFd>) {
+    let kept = kept.and_then(|fd| u32::try_from(fd).ok()).unwrap_or(2);
+    let below = if kept > 3 { close_range(3, kept - 1) } else { true };
+    if !(below && close_range(kept + 1, u32::MAX)) {
+        // Kernels before 5.9 and filters of older container runtimes.
+        for fd in startup::descriptors_from_3().into_iter().filter(|fd| u32::try_from(*fd) != Ok(kept)) {
+            // SAFETY: closes a number that nobody in this process has taken for its own yet.
+            unsafe { libc::close(fd) };
+        }
+    }
+}
+
+fn close_range(first: u32, last: u32) -> bool {
+    // SAFETY: closes numbers that nobody in this process has taken for its own yet.
+    unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) == 0 }
+}
+
+/// Why this process is not one to come back from: who started it expects it to stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stays {
+    /// It is process 1, and its end is that of the container.
+    ProcessOne,
+    /// It is the main process of a systemd unit.
+    SystemdUnit,
+}
+
+/// `exec_pid` is the variable SYSTEMD_EXEC_PID, which children inherit and which counts for one process only.
+pub(crate) fn stays(exec_pid: Option<&str>) -> Option<Stays> {
+    let pid = std::process::id();
+    if pid == 1 {
+        Some(Stays::ProcessOne)
+    } else if exec_pid.and_then(|text| text.parse().ok()) == Some(pid) {
+        Some(Stays::SystemdUnit)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, File};
+    use std::io::{Read, Write};
+    use std::os::fd::AsRawFd;
+
+    use crate::sys::apart::{Apart, run_apart};
+    use crate::sys::startup::Startup;
+
+    #[test]
+    fn a_process_stays_only_where_the_variable_names_it() {
+        let pid = std::process::id();
+        assert_eq!(stays(None), None);
+        assert_eq!(stays(Some("")), None);
+        assert_eq!(stays(Some(&(pid + 1).to_string())), None);
+        assert_eq!(stays(Some(&pid.to_string())), Some(Stays::SystemdUnit));
+    }
+
+    #[test]
+    fn what_was_inherited_is_let_go_of_and_output_is_appended_to_files() {
+        let test = "sys::daemon::tests::what_was_inherited_is_let_go_of_and_output_is_appended_to_files";
+        if run_apart(test, &Startup::plain()) == Apart::Done {
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let (stdout, stderr) = (directory.path().join("stdout.log"), directory.path().join("stderr.log"));
+        fs::write(&stdout, "before\n").unwrap();
+        let (reader, writer) = nix::unistd::pipe().unwrap();
+        for number in [50, 250] {
+            // SAFETY: these numbers are nobody's in this process.
+            assert_eq!(unsafe { libc::dup2(1, number) }, number);
+        }
+        let kept = writer.as_raw_fd();
+        let report = Report::new(writer);
+        let mut reader = File::from(reader);
+        // SAFETY: a child, which does no more than this and ends without its parent's farewells.
+        match unsafe { fork() }.unwrap() {
+            ForkResult::Child => {
+                let settled = settle(&stdout, &stderr, &report);
+                let open: Vec<RawFd> =
+                    startup::descriptors_from_3().into_iter().filter(|fd| is_open(*fd)).collect();
+                let verdict = format!("{settled:?} {}", open == [kept]);
+                let _ =
+                    File::from(nix::unistd::dup(std::io::stdout()).unwrap()).write_all(verdict.as_bytes());
+                let _ = File::from(nix::unistd::dup(std::io::stderr()).unwrap()).write_all(b"err");
+                // SAFETY: see above.
+                unsafe { libc::_exit(0) }
+            }
+            ForkResult::Parent { child } => {
+                drop(report);
+                waitpid(child, None).unwrap();
+            }
+        }
+        assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+        assert_eq!(fs::read_to_string(&stdout).unwrap(), "before\nOk(()) true");
+        assert_eq!(fs::read_to_string(&stderr).unwrap(), "err");
+    }
+
+    fn is_open(fd: RawFd) -> bool {
+        // SAFETY: reads one flag.
+        unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
+    }
+}
