@@ -13,7 +13,10 @@
 //! What this module does not do: read the environment, print, or look at an option's value. `config.rs` says what
 //! the values mean.
 
+mod help;
 mod options;
+mod usage_error;
+mod verb;
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -25,22 +28,28 @@ use std::slice;
 use argh::FromArgs;
 
 pub(crate) use options::OptionRow;
-use options::{OPTIONS, option_named};
+use options::{OPTIONS, option_named, options_of};
+pub(crate) use usage_error::{UsageError, shown};
+pub(crate) use verb::Verb;
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Command {
-    Run(Box<Typed>),
+    /// A command with its words.
+    Typed(Box<Typed>),
     /// Print this text.
     Help(String),
     Version,
 }
 
-/// What was typed after `run`.
+/// What was typed after a command.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Typed {
+    pub(crate) verb: Verb,
     pub(crate) options: Options,
-    /// The program and its arguments; at least one word, which may be empty.
+    /// Words that are neither options nor the program's: for a command that talks to a running srvwrap.
+    pub(crate) words: Vec<OsString>,
+    /// The program and its arguments; at least one word, which may be empty, for a command that needs one.
     pub(crate) program: Vec<OsString>,
 }
 
@@ -80,6 +89,78 @@ pub(crate) struct Options {
     /// whether it gets NODE_CHANNEL_FD in any case
     #[argh(switch)]
     pub(crate) node_channel: bool,
+    /// where it starts
+    #[argh(option, from_str_fn(decoded))]
+    pub(crate) cwd: Option<Given>,
+    /// variables for it, in the order of the command line
+    #[argh(option, from_str_fn(decoded))]
+    pub(crate) env: Vec<Given>,
+    /// variables that it does not get
+    #[argh(option, from_str_fn(decoded))]
+    pub(crate) unset: Vec<Given>,
+    /// whether it gets the caller's
+    #[argh(switch)]
+    pub(crate) inherit_env: bool,
+    /// the same, as naught says it
+    #[argh(option, from_str_fn(decoded))]
+    pub(crate) override_env: Option<Given>,
+    /// where srvwrap writes its process id
+    #[argh(option, from_str_fn(decoded))]
+    pub(crate) pid_file: Option<Given>,
+    /// where it serves the health routes
+    #[argh(option, from_str_fn(decoded))]
+    pub(crate) health: Option<Given>,
+    /// where its notices go
+    #[argh(option, from_str_fn(decoded))]
+    pub(crate) log: Option<Given>,
+    /// where the workers' output goes
+    #[argh(option, from_str_fn(decoded), default = "default_of(\"--stdout\")")]
+    pub(crate) stdout: Given,
+    /// and their errors
+    #[argh(option, from_str_fn(decoded), default = "default_of(\"--stderr\")")]
+    pub(crate) stderr: Given,
+    /// whether a running one is deployed to
+    #[argh(switch)]
+    pub(crate) or_deploy: bool,
+    /// whether it leaves the terminal, as naught says it
+    #[argh(option, from_str_fn(decoded))]
+    pub(crate) daemon_mode: Option<Given>,
+    /// naught's, without effect
+    #[argh(option, from_str_fn(decoded))]
+    pub(crate) remove_old_ipc: Option<Given>,
+    /// the control socket
+    #[argh(option, from_str_fn(decoded))]
+    pub(crate) socket: Option<Given>,
+    /// how long a deploy, or a stop, may take
+    #[argh(option, from_str_fn(decoded))]
+    pub(crate) timeout: Option<Given>,
+    /// how many slots a deploy replaces at a time
+    #[argh(option, from_str_fn(decoded))]
+    pub(crate) surge: Option<Given>,
+    /// whether it is over before the old workers are gone
+    #[argh(switch)]
+    pub(crate) no_wait: bool,
+    /// which generation it is to replace
+    #[argh(option, from_str_fn(decoded))]
+    pub(crate) if_generation: Option<Given>,
+    /// whether a stop kills
+    #[argh(switch)]
+    pub(crate) now: bool,
+    /// whose worker gets a signal
+    #[argh(option, from_str_fn(decoded))]
+    pub(crate) slot: Option<Given>,
+    /// whether a status is shown again and again
+    #[argh(switch)]
+    pub(crate) watch: bool,
+    /// and how often
+    #[argh(option, from_str_fn(decoded), default = "default_of(\"--interval\")")]
+    pub(crate) interval: Given,
+    /// whether nothing but failures is said
+    #[argh(switch)]
+    pub(crate) quiet: bool,
+    /// whether it is said in JSON
+    #[argh(switch)]
+    pub(crate) json: bool,
 }
 
 /// A value, and the name under which it was given, so that an error can repeat both.
@@ -89,12 +170,19 @@ pub(crate) struct Given {
     /// As it was typed, `-n` or `--workers`; or the name of an environment variable.
     name: String,
     pub(crate) value: OsString,
+    /// Whether it stands on the command line; else it is the default.
+    typed: bool,
 }
 
 impl Given {
     /// What stands in for `option`, from the environment.
     pub(crate) fn from_environment(option: &str, variable: &str, value: OsString) -> Given {
-        Given { row: row_of(option), name: variable.to_string(), value }
+        Given { row: row_of(option), name: variable.to_string(), value, typed: false }
+    }
+
+    /// Itself, unless it is the default.
+    pub(crate) fn typed(&self) -> Option<&Given> {
+        Some(self).filter(|given| given.typed)
     }
 
     /// The value, or an empty text where it is not UTF-8: no option that wants a text takes either.
@@ -120,41 +208,61 @@ impl fmt::Display for Given {
     }
 }
 
-/// Commands that later versions have: a program of such a name is not run by accident in this one.
-const FUTURE_COMMANDS: [&str; 15] = [
-    "start", "deploy", "abort", "rollback", "history", "scale", "stop", "status", "events", "logs", "signal",
-    "reopen", "pause", "resume", "check",
-];
-
 /// Understands a command line, without its first word (srvwrap's own name).
 pub(crate) fn parse(args: &[OsString]) -> Result<Command, UsageError> {
-    match args.split_first() {
-        Some((first, rest)) if first == "run" => parse_run(rest, true),
-        Some((first, _)) if is_future_command(first) => {
-            Err(UsageError::FutureCommand { name: first.clone() })
-        }
-        Some(_) | None => parse_run(args, false),
+    let Some((first, rest)) = args.split_first() else { return Err(UsageError::NoProgram) };
+    if let Some(asked) = verb::question(first, rest) {
+        return Ok(asked);
+    }
+    match Verb::named(first) {
+        Some(verb @ (Verb::Run | Verb::Start)) => parse_run(verb, rest, true),
+        Some(verb) => parse_call(verb, rest),
+        None if verb::is_future(first) => Err(UsageError::FutureCommand { name: first.clone() }),
+        None => parse_run(Verb::Run, args, false),
     }
 }
 
-/// `named`: whether the word `run` was there, after which a command's name is a program's.
-fn parse_run(args: &[OsString], named: bool) -> Result<Command, UsageError> {
+/// `named`: whether the command was there, after which a command's name is a program's.
+fn parse_run(verb: Verb, args: &[OsString], named: bool) -> Result<Command, UsageError> {
     let mut words = args.iter().peekable();
-    let (options, end) = match split_options(&mut words)? {
+    let (options, end) = match split_options(verb, &mut words)? {
         Split::Options { options, end } => (options, end),
         Split::Asked(command) => return Ok(command),
     };
     let program: Vec<OsString> = words.cloned().collect();
     let Some(first) = program.first() else { return Err(UsageError::NoProgram) };
-    if end == End::Word && !named && (first == "run" || is_future_command(first)) {
+    if end == End::Word && !named && (Verb::named(first).is_some() || verb::is_future(first)) {
         let options = args[..args.len() - program.len()].to_vec();
         return Err(UsageError::CommandAfterOptions { options, name: first.clone() });
     }
-    Ok(Command::Run(Box::new(Typed { options: by_argh(&options), program })))
+    Ok(Command::Typed(Box::new(Typed { verb, options: by_argh(&options), words: Vec::new(), program })))
 }
 
-fn is_future_command(word: &OsStr) -> bool {
-    FUTURE_COMMANDS.iter().any(|name| word == *name)
+/// Options and words in any order; a program only behind `--`.
+fn parse_call(verb: Verb, args: &[OsString]) -> Result<Command, UsageError> {
+    let mut rest = args.iter().peekable();
+    let (mut given, mut words) = (Vec::new(), Vec::new());
+    loop {
+        match split_options(verb, &mut rest)? {
+            Split::Asked(command) => return Ok(command),
+            Split::Options { options, end } => {
+                given.extend(options);
+                if end == End::Dashes {
+                    break;
+                }
+            }
+        }
+        match rest.next() {
+            Some(word) => words.push(word.clone()),
+            None => break,
+        }
+    }
+    refuse_repetition(&given)?;
+    let program: Vec<OsString> = rest.cloned().collect();
+    if verb != Verb::Deploy && !program.is_empty() {
+        return Err(UsageError::ProgramUnwanted { verb });
+    }
+    Ok(Command::Typed(Box::new(Typed { verb, options: by_argh(&given), words, program })))
 }
 
 type Words<'a> = Peekable<slice::Iter<'a, OsString>>;
@@ -176,54 +284,74 @@ enum End {
     Word,
 }
 
-/// Takes the options off the front. A lone `-` is not one.
-fn split_options(words: &mut Words<'_>) -> Result<Split, UsageError> {
+/// Takes the options off the front. A lone `-` is not one, nor is the `-1` of `scale -1`.
+fn split_options(verb: Verb, words: &mut Words<'_>) -> Result<Split, UsageError> {
     let mut options: Vec<Given> = Vec::new();
-    let mut names = BTreeSet::new();
-    while let Some(word) = words.next_if(|word| word.len() > 1 && word.as_bytes().starts_with(b"-")) {
+    let is_number =
+        |word: &OsStr| verb == Verb::Scale && word.as_bytes().get(1).is_some_and(u8::is_ascii_digit);
+    let is_option = |word: &&OsString| {
+        word.len() > 1 && word.as_bytes().starts_with(b"-") && !is_number(word.as_os_str())
+    };
+    while let Some(word) = words.next_if(is_option) {
         if word == "--" {
+            refuse_repetition(&options)?;
             return Ok(Split::Options { options, end: End::Dashes });
         }
-        let given = next_option(word, words)?;
+        let given = next_option(verb, word, words)?;
         match given.row.long {
-            "--help" => return Ok(Split::Asked(Command::Help(options::help()))),
+            "--help" => return Ok(Split::Asked(Command::Help(help::help(verb)))),
             "--version" => return Ok(Split::Asked(Command::Version)),
-            long if !names.insert(long) && !given.row.repeatable => {
-                return Err(UsageError::GivenTwice { name: given.name });
-            }
             _ => options.push(given),
         }
     }
+    refuse_repetition(&options)?;
     Ok(Split::Options { options, end: End::Word })
 }
 
+fn refuse_repetition(options: &[Given]) -> Result<(), UsageError> {
+    let mut names = BTreeSet::new();
+    let repeated =
+        |given: &&Given| !names.insert(given.row.means.unwrap_or(given.row.long)) && !given.row.repeatable;
+    match options.iter().find(repeated) {
+        Some(given) => Err(UsageError::GivenTwice { name: given.name.clone() }),
+        None => Ok(()),
+    }
+}
+
 /// One option with its value, from the same word or from the next. A switch has an empty value.
-fn next_option(word: &OsStr, words: &mut Words<'_>) -> Result<Given, UsageError> {
+fn next_option(verb: Verb, word: &OsStr, words: &mut Words<'_>) -> Result<Given, UsageError> {
     let (name, attached) = name_and_attached(word.as_bytes());
-    let Some(row) = option_named(name) else {
-        return Err(UsageError::UnknownOption { word: word.to_os_string(), nearest: nearest_option(word) });
-    };
+    let Some(row) = option_named(verb, name) else { return Err(unknown_option(verb, word, name)) };
     let name = String::from_utf8_lossy(name).into_owned();
     if row.value.is_none() {
         return match attached {
-            None => Ok(Given { row, name, value: OsString::new() }),
+            None => Ok(Given { row, name, value: OsString::new(), typed: true }),
             Some(_) => Err(UsageError::ValueUnwanted { word: word.to_os_string(), row }),
         };
     }
     let value = match attached {
         Some(value) => Some(OsString::from_vec(value.to_vec())),
         // A value that is an option's name is more likely a value forgotten.
-        None => words.next_if(|word| *word != "--" && !begins_an_option(word)).cloned(),
+        None => words.next_if(|word| *word != "--" && !begins_an_option(verb, word)).cloned(),
     };
     match value {
-        Some(value) if !value.is_empty() => Ok(Given { row, name, value }),
+        Some(value) if !value.is_empty() => Ok(Given { row, name, value, typed: true }),
         _ => Err(UsageError::ValueMissing { name, row }),
     }
 }
 
-fn begins_an_option(word: &OsStr) -> bool {
+fn unknown_option(verb: Verb, word: &OsStr, name: &[u8]) -> UsageError {
+    let word = word.to_os_string();
+    // One of another command is better told than guessed at.
+    match OPTIONS.iter().find(|row| name == row.long.as_bytes()) {
+        Some(row) => UsageError::OptionOfOthers { verb, row },
+        None => UsageError::UnknownOption { verb, nearest: nearest_option(verb, &word), word },
+    }
+}
+
+fn begins_an_option(verb: Verb, word: &OsStr) -> bool {
     let (name, _) = name_and_attached(word.as_bytes());
-    option_named(name).is_some()
+    option_named(verb, name).is_some()
 }
 
 /// Splits `--name=value`, `-nvalue` and `-n=value`.
@@ -243,7 +371,7 @@ fn name_and_attached(word: &[u8]) -> (&[u8], Option<&[u8]>) {
 }
 
 /// The option that `word` may have been meant as: one that begins so, or is two letters off at most.
-fn nearest_option(word: &OsStr) -> Option<&'static str> {
+fn nearest_option(verb: Verb, word: &OsStr) -> Option<&'static str> {
     let typed = word.as_bytes().split(|byte| *byte == b'=').next()?;
     let typed = &typed[typed.iter().take_while(|byte| **byte == b'-').count()..];
     if typed.len() < 3 {
@@ -253,7 +381,7 @@ fn nearest_option(word: &OsStr) -> Option<&'static str> {
         true => 0,
         false => edit_distance(typed, &row.long.as_bytes()[2..]),
     };
-    OPTIONS.iter().min_by_key(|row| distance(row)).filter(|row| distance(row) <= 2).map(|row| row.long)
+    options_of(verb).min_by_key(|row| distance(row)).filter(|row| distance(row) <= 2).map(|row| row.long)
 }
 
 /// How many bytes to insert, drop or change to make one of the other.
@@ -275,7 +403,7 @@ fn edit_distance(from: &[u8], to: &[u8]) -> usize {
 fn by_argh(options: &[Given]) -> Options {
     let mut words: Vec<String> = Vec::new();
     for given in options {
-        words.push(given.row.long.to_string());
+        words.push(given.row.means.unwrap_or(given.row.long).to_string());
         if given.row.value.is_some() {
             words.push(encoded(given));
         }
@@ -296,85 +424,19 @@ fn decoded(text: &str) -> Result<Given, String> {
     let (name, value) = text.split_once('=').expect("encoded() puts one after the name");
     let byte = |character| u8::try_from(u32::from(character)).expect("encoded() made it of a byte");
     let value = OsString::from_vec(value.chars().map(byte).collect());
-    Ok(Given { row: row_of(name), name: name.to_string(), value })
+    Ok(Given { row: row_of(name), name: name.to_string(), value, typed: true })
 }
 
 fn default_of(option: &str) -> Given {
     let row = row_of(option);
     let value = row.default.expect("the table has a default for each option that is not optional here");
-    Given { row, name: option.to_string(), value: value.into() }
+    Given { row, name: option.to_string(), value: value.into(), typed: false }
 }
 
+/// The first of its name: what an error says of a value is the same for all commands.
 fn row_of(option: &str) -> &'static OptionRow {
-    option_named(option.as_bytes()).expect("the name was taken from the table")
-}
-
-/// Why the command line cannot be followed. Its text is one line, without the program's name before it.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum UsageError {
-    NoProgram,
-    UnknownOption { word: OsString, nearest: Option<&'static str> },
-    ValueMissing { name: String, row: &'static OptionRow },
-    ValueUnwanted { word: OsString, row: &'static OptionRow },
-    GivenTwice { name: String },
-    BadValue { given: Given, because: String },
-    FutureCommand { name: OsString },
-    CommandAfterOptions { options: Vec<OsString>, name: OsString },
-}
-
-impl fmt::Display for UsageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            UsageError::NoProgram => {
-                write!(f, "no program to run; give one, as in: srvwrap -n 4 -p 8000 node server.js")
-            }
-            UsageError::UnknownOption { word, nearest: Some(name) } => {
-                write!(f, "{}: no such option; did you mean {name}?", shown(word))
-            }
-            UsageError::UnknownOption { word, nearest: None } => {
-                write!(f, "{}: no such option; srvwrap --help lists them", shown(word))
-            }
-            UsageError::ValueMissing { name, row } => {
-                write!(f, "{name}: its value is missing; give {}", row.remedy)
-            }
-            UsageError::ValueUnwanted { word, row } => {
-                write!(f, "{}: {} takes no value; give {}", shown(word), row.long, row.remedy)
-            }
-            UsageError::GivenTwice { name } => write!(f, "{name}: given twice; give it once"),
-            UsageError::BadValue { given, because } => write!(f, "{given}: {because}"),
-            UsageError::FutureCommand { name } => {
-                let name = shown(name);
-                write!(f, "{name}: this version has no such command; ")?;
-                write!(f, "a program of that name is run with: srvwrap -- {name}")
-            }
-            UsageError::CommandAfterOptions { options, name } => write_both_forms(f, options, name),
-        }
-    }
-}
-
-fn write_both_forms(f: &mut fmt::Formatter<'_>, options: &[OsString], name: &OsStr) -> fmt::Result {
-    let options: Vec<String> = options.iter().map(|word| shown(word)).collect();
-    let (options, shown_name) = (options.join(" "), shown(name));
-    write!(f, "{shown_name}: a command is the very first word, as in: srvwrap {shown_name} {options} ...")?;
-    if name != "run" {
-        write!(f, " (which this version does not have)")?;
-    }
-    write!(f, "; a program of that name is run with: srvwrap {options} -- {shown_name}")
-}
-
-/// A word as an error shows it: on one line, whatever is in it.
-pub(crate) fn shown(word: &OsStr) -> String {
-    let mut text = String::new();
-    for chunk in word.as_bytes().utf8_chunks() {
-        for character in chunk.valid().chars() {
-            match character {
-                _ if character.is_control() => text.extend(character.escape_default()),
-                _ => text.push(character),
-            }
-        }
-        text.push_str(&chunk.invalid().escape_ascii().to_string());
-    }
-    if text.is_empty() || text.contains(' ') { format!("\"{text}\"") } else { text }
+    let named = |row: &&OptionRow| row.long == option || row.short == Some(option);
+    OPTIONS.iter().find(named).expect("the name was taken from the table")
 }
 
 #[cfg(test)]

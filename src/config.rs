@@ -8,15 +8,19 @@
 //! in as [`Surroundings`]; whether an address can be bound or a program executed is found out later.
 
 mod address;
+mod call;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use address::{Address, Listener};
 
-use crate::cli::{Given, Typed, UsageError};
+use crate::cli::{Given, Options, Typed, UsageError, Verb};
 use crate::core::{OnCrash, Policy, Ready, StopSignal};
+use crate::environment::is_reserved;
+use crate::signal_names::signal_number;
 use crate::units::parse_duration;
 use crate::wire::control::message::Order;
 
@@ -112,6 +116,12 @@ pub(crate) enum Stdin {
 pub(crate) struct Surroundings {
     /// The variable `WEB_CONCURRENCY`. An empty one counts as none.
     pub(crate) web_concurrency: Option<OsString>,
+    /// The variable `SRVWRAP_SOCKET`. An empty one counts as none.
+    pub(crate) srvwrap_socket: Option<OsString>,
+    /// All variables.
+    pub(crate) environment: Vec<(OsString, OsString)>,
+    /// Whether the last word before the program is the path of a socket that is there.
+    pub(crate) last_word_is_socket: bool,
     /// The caller's directory, from which relative paths are taken.
     pub(crate) directory: PathBuf,
     pub(crate) stdin_is_terminal: bool,
@@ -120,9 +130,11 @@ pub(crate) struct Surroundings {
 }
 
 impl Config {
-    pub(crate) fn from_typed(typed: Typed, surroundings: &Surroundings) -> Result<Config, UsageError> {
-        let Typed { options, program } = typed;
-        let count = count(options.workers, surroundings)?;
+    /// For `run` and `start`.
+    pub(crate) fn from_typed(typed: &Typed, surroundings: &Surroundings) -> Result<Config, UsageError> {
+        let Typed { verb, options, program, words: _ } = typed;
+        let path = |given: &Given| absolute(&given.value, surroundings);
+        let count = count(options.workers.as_ref(), surroundings)?;
         let online_timeout = duration_above_zero(&options.online_timeout)?;
         let policy = Policy {
             ready: ready(&options.ready, &options.online_timeout, online_timeout)?,
@@ -139,25 +151,97 @@ impl Config {
             stop_leader_only: options.stop_leader_only,
             stdin: stdin(&options.stdin, count, surroundings)?,
             node_channel: options.node_channel,
-            argv: program,
-            directory: None,
-            environment: Vec::new(),
-            control: ControlPath { path: surroundings.directory.join("srvwrap.sock"), given: false },
-            health: None,
-            pid_file: None,
-            log: None,
+            argv: program.clone(),
+            directory: options.cwd.as_ref().map(path),
+            environment: options.env.iter().map(variable).collect::<Result<_, _>>()?,
+            control: control_path(options.socket.as_ref(), surroundings),
+            health: options.health.as_ref().map(address::of_health).transpose()?,
+            pid_file: options.pid_file.as_ref().map(path),
+            log: match &options.log {
+                Some(given) if given.value == "-" && *verb == Verb::Run => None,
+                Some(given) if given.value == "-" => {
+                    return Err(given.refused_with("in the background nobody reads it; give a path"));
+                }
+                Some(given) => Some(path(given)),
+                None if *verb == Verb::Start => Some(surroundings.directory.join("srvwrap.log")),
+                None => None,
+            },
         })
     }
 }
 
+impl Daemon {
+    /// For `start`; none where it is to stay in the foreground, as naught's `--daemon-mode false` says.
+    pub(crate) fn from_typed(
+        typed: &Typed,
+        surroundings: &Surroundings,
+    ) -> Result<Option<Daemon>, UsageError> {
+        let options = &typed.options;
+        if let Some(given) = &options.remove_old_ipc {
+            call::truth(given)?;
+        }
+        let daemon = options.daemon_mode.as_ref().map(call::truth).transpose()?.unwrap_or(true);
+        Ok(daemon.then_some(Daemon {
+            or_deploy: options.or_deploy,
+            stdout: absolute(&options.stdout.value, surroundings),
+            stderr: absolute(&options.stderr.value, surroundings),
+            display: display(options)?,
+        }))
+    }
+}
+
+fn absolute(path: &OsStr, surroundings: &Surroundings) -> PathBuf {
+    surroundings.directory.join(path)
+}
+
+/// The option, else the environment's, else the one in the caller's directory.
+fn control_path(option: Option<&Given>, surroundings: &Surroundings) -> ControlPath {
+    let variable = surroundings.srvwrap_socket.as_deref().filter(|path| !path.is_empty());
+    match option.map(|given| given.value.as_os_str()).or(variable) {
+        Some(path) => ControlPath { path: absolute(path, surroundings), given: true },
+        None => ControlPath { path: surroundings.directory.join("srvwrap.sock"), given: false },
+    }
+}
+
+fn display(options: &Options) -> Result<Display, UsageError> {
+    match (options.quiet, options.json) {
+        (true, true) => Err(UsageError::BadWord {
+            word: "--quiet".into(),
+            because: "--json says everything; give one of them".to_string(),
+        }),
+        (true, false) => Ok(Display::Quiet),
+        (false, true) => Ok(Display::Json),
+        (false, false) => Ok(Display::Progress),
+    }
+}
+
+/// `NAME=VALUE`, byte for byte.
+fn variable(given: &Given) -> Result<(OsString, OsString), UsageError> {
+    let bytes = given.value.as_bytes();
+    let place = bytes.iter().position(|byte| *byte == b'=').filter(|place| *place > 0);
+    let Some(place) = place else { return Err(given.refused("not a variable and its value")) };
+    let name = OsString::from_vec(bytes[..place].to_vec());
+    refuse_reserved(given, &name)?;
+    Ok((name, OsString::from_vec(bytes[place + 1..].to_vec())))
+}
+
+fn refuse_reserved(given: &Given, name: &OsStr) -> Result<(), UsageError> {
+    if is_reserved(name) {
+        return Err(
+            given.refused_with("this variable is set by srvwrap, or kept from the workers; leave it out")
+        );
+    }
+    Ok(())
+}
+
 const MOST_WORKERS: u32 = 65535;
 
-fn count(workers: Option<Given>, surroundings: &Surroundings) -> Result<u32, UsageError> {
+fn count(workers: Option<&Given>, surroundings: &Surroundings) -> Result<u32, UsageError> {
     let from_environment = || {
         let value = surroundings.web_concurrency.clone().filter(|value| !value.is_empty())?;
         Some(Given::from_environment("--workers", "WEB_CONCURRENCY", value))
     };
-    let Some(given) = workers.or_else(from_environment) else { return Ok(1) };
+    let Some(given) = workers.cloned().or_else(from_environment) else { return Ok(1) };
     let text = given.text();
     if text == "auto" {
         return Ok(surroundings.processors.clamp(1, MOST_WORKERS));
@@ -206,15 +290,8 @@ fn on_crash(given: &Given) -> Result<OnCrash, UsageError> {
     }
 }
 
-const STOP_SIGNALS: [(&str, i32); 7] = [
-    ("TERM", libc::SIGTERM),
-    ("INT", libc::SIGINT),
-    ("QUIT", libc::SIGQUIT),
-    ("HUP", libc::SIGHUP),
-    ("USR1", libc::SIGUSR1),
-    ("USR2", libc::SIGUSR2),
-    ("WINCH", libc::SIGWINCH),
-];
+const STOP_SIGNALS: [i32; 7] =
+    [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2, libc::SIGWINCH];
 
 fn stop_signal(given: &Given) -> Result<StopSignal, UsageError> {
     match given.text() {
@@ -222,16 +299,15 @@ fn stop_signal(given: &Given) -> Result<StopSignal, UsageError> {
         "none" => return Ok(StopSignal::None),
         _ => {}
     }
-    let name = given.text().to_ascii_uppercase();
-    let name = name.strip_prefix("SIG").unwrap_or(&name);
-    let listed = STOP_SIGNALS.iter().find(|(listed, _)| *listed == name).map(|(_, number)| *number);
-    let numbered = || name.parse().ok().filter(|_| all_digits(given.text()));
-    match (listed.or_else(numbered), name) {
-        (Some(libc::SIGKILL | libc::SIGSTOP), _) | (_, "KILL" | "STOP") => {
+    match signal_number(given.text()) {
+        Some(libc::SIGKILL | libc::SIGSTOP) => {
             Err(given.refused("no program can see this signal, and KILL follows at the stop timeout anyway"))
         }
-        (Some(number @ 1..=64), _) => Ok(StopSignal::Signal(number)),
-        _ => Err(given.refused("no such signal to stop by")),
+        // Others by their number only: a name that is rarely one to stop by is more likely a slip.
+        Some(number) if all_digits(given.text()) || STOP_SIGNALS.contains(&number) => {
+            Ok(StopSignal::Signal(number))
+        }
+        Some(_) | None => Err(given.refused("no such signal to stop by")),
     }
 }
 

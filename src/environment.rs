@@ -67,6 +67,11 @@ pub(crate) fn inherited(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<
     all.filter(|(name, _)| !is_reserved(name)).collect()
 }
 
+/// Variables that say something of the shell in which they are set, and of no server.
+pub(crate) fn is_caller_s_own(name: &OsStr) -> bool {
+    ["PWD", "OLDPWD", "SHLVL", "_", "SRVWRAP_SOCKET"].iter().any(|own| name == *own)
+}
+
 /// Whether nobody but srvwrap sets this variable for a worker, or nobody at all.
 pub(crate) fn is_reserved(name: &OsStr) -> bool {
     let listener = name.as_bytes().starts_with(b"LISTEN_FD_");

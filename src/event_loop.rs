@@ -11,8 +11,8 @@
 //! no more, but each worker only so much at a time, so that none starves the rest.
 //!
 //! `workers.rs` has the processes and what they say, `perform.rs` carries out effects, `listeners.rs` looks after the
-//! sockets, `places.rs` after the names in the file system, `control.rs` serves those who ask, `report.rs` tells what
-//! happens. None of them decides.
+//! sockets, `control.rs` serves those who ask, `places.rs` looks after the names in the file system, `report.rs` tells
+//! what happens. None of them decides.
 
 mod control;
 mod listeners;
@@ -99,8 +99,8 @@ impl EventLoop {
         let poll = Poll::new().map_err(|error| format!("cannot make an epoll instance: {error}"))?;
         let config = &start.config;
         let mut log = log_of(config)?;
-        let control = Control::open(config, start.report.is_some(), &poll, &mut log)?;
-        let places = Places::take(config, &poll)?;
+        let places = Places::take(config, start.report.is_some(), &poll, &mut log)?;
+        let control = Control::open(config.health.as_ref(), &places, &poll)?;
         let listeners = Listeners::bind(&config.listeners, &poll)?;
         let signals =
             Signals::install(&start.startup).map_err(|error| format!("cannot handle signals: {error}"))?;
@@ -163,12 +163,12 @@ impl EventLoop {
             self.perform();
             self.serve_clients();
         };
-        self.take_leave();
         self.end(code)
     }
 
     /// Who waits for a boot that has not come off is told when nothing is left of it.
-    fn end(self, code: u8) -> u8 {
+    fn end(mut self, code: u8) -> u8 {
+        self.take_leave();
         let EventLoop { places, listeners, log, report, boot_end, .. } = self;
         drop((places, listeners));
         log.finish();

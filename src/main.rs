@@ -37,6 +37,7 @@ mod core;
 mod environment;
 mod event_loop;
 mod log;
+mod signal_names;
 mod start;
 mod sys;
 mod units;
@@ -47,12 +48,12 @@ use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs;
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use cli::{Command, Typed};
-use config::{Config, Surroundings};
+use cli::{Command, Typed, UsageError, Verb};
+use config::{Call, Config, Daemon, Surroundings};
 use core::Spec;
 use event_loop::{EventLoop, Start};
 use sys::startup::Startup;
@@ -68,23 +69,47 @@ fn main() -> ExitCode {
     let written = match cli::parse(&args) {
         Ok(Command::Help(text)) => io::stdout().write_all(text.as_bytes()),
         Ok(Command::Version) => writeln!(io::stdout(), "srvwrap {}", env!("CARGO_PKG_VERSION")),
-        Ok(Command::Run(typed)) => return run(*typed, startup),
+        Ok(Command::Typed(typed)) => return obey(*typed, startup),
         Err(error) => return refuse(&error, USAGE),
     };
     if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
 }
 
-fn run(typed: Typed, startup: Startup) -> ExitCode {
+fn obey(typed: Typed, startup: Startup) -> ExitCode {
     let directory = match working_directory() {
         Ok(directory) => directory,
         Err(error) => return refuse(&format_args!("cannot tell the current directory: {error}"), FAILED),
     };
-    let config = match Config::from_typed(typed, &surroundings(directory.clone())) {
-        Ok(config) => config,
-        Err(error) => return refuse(&error, USAGE),
+    let surroundings = surroundings(directory, typed.words.last());
+    let code = match typed.verb {
+        Verb::Run => {
+            Config::from_typed(&typed, &surroundings).map(|config| run(config, surroundings, startup))
+        }
+        Verb::Start => start_typed(&typed, surroundings, startup),
+        Verb::Deploy | Verb::Abort | Verb::Rollback | Verb::History | Verb::Scale | Verb::Stop => {
+            Call::from_typed(typed, &surroundings).map(|call| client::run(call, &startup))
+        }
+        Verb::Status | Verb::Events | Verb::Signal => {
+            Call::from_typed(typed, &surroundings).map(|call| client::run(call, &startup))
+        }
     };
-    let spec = spec_of(&config, directory);
-    ExitCode::from(serve(Start { startup, config, spec, report: None }))
+    code.map_or_else(|error| refuse(&error, USAGE), ExitCode::from)
+}
+
+fn start_typed(typed: &Typed, surroundings: Surroundings, startup: Startup) -> Result<u8, UsageError> {
+    let mut config = Config::from_typed(typed, &surroundings)?;
+    let Some(daemon) = Daemon::from_typed(typed, &surroundings)? else {
+        // It stays in the foreground, where notices are read as they come.
+        config.log = config.log.filter(|_| typed.options.log.is_some());
+        return Ok(run(config, surroundings, startup));
+    };
+    let spec = spec_of(&config, surroundings.directory);
+    Ok(start::start(config, &daemon, spec, startup))
+}
+
+fn run(config: Config, surroundings: Surroundings, startup: Startup) -> u8 {
+    let spec = spec_of(&config, surroundings.directory);
+    serve(Start { startup, config, spec, report: None })
 }
 
 /// Runs until the end, and returns the exit code.
@@ -132,10 +157,14 @@ fn working_directory() -> io::Result<PathBuf> {
         .unwrap_or(current))
 }
 
-fn surroundings(directory: PathBuf) -> Surroundings {
+fn surroundings(directory: PathBuf, last_word: Option<&OsString>) -> Surroundings {
+    let is_socket = |word: &OsString| fs::metadata(word).is_ok_and(|found| found.file_type().is_socket());
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     Surroundings {
         web_concurrency: env::var_os("WEB_CONCURRENCY"),
+        srvwrap_socket: env::var_os("SRVWRAP_SOCKET"),
+        environment: env::vars_os().collect(),
+        last_word_is_socket: last_word.is_some_and(is_socket),
         directory,
         stdin_is_terminal: io::stdin().is_terminal(),
         processors: u32::try_from(processors).unwrap_or(u32::MAX),

@@ -10,7 +10,7 @@ fn words(line: &[&str]) -> Vec<OsString> {
 
 fn typed(line: &[&str]) -> Typed {
     let parsed = parse(&words(line));
-    let Ok(Command::Run(typed)) = parsed else { panic!("{line:?} gives {parsed:?}") };
+    let Ok(Command::Typed(typed)) = parsed else { panic!("{line:?} gives {parsed:?}") };
     *typed
 }
 
@@ -52,11 +52,20 @@ fn a_value_may_hold_an_equals_sign_or_begin_with_a_dash() {
 fn every_option_of_the_table_has_a_field_of_its_own() {
     let plain = typed(&["x"]).options;
     let mut seen = vec![plain];
-    for row in OPTIONS.iter().filter(|row| !matches!(row.long, "--help" | "--version")) {
-        let line = if row.value.is_some() { vec![row.long, "value", "x"] } else { vec![row.long, "x"] };
-        let options = typed(&line).options;
-        assert!(!seen.contains(&options), "{} changes nothing", row.long);
-        seen.push(options);
+    for verb in Verb::ALL {
+        for row in options_of(verb).filter(|row| !matches!(row.long, "--help" | "--version")) {
+            let mut line = vec![verb.name(), row.long];
+            line.extend(row.value.map(|_| "value"));
+            line.push("x");
+            let options = typed(&line).options;
+            let known = OPTIONS.iter().any(|other| other.long == row.long && other.verbs[0] != row.verbs[0]);
+            assert!(
+                known || verb != row.verbs[0] || !seen.contains(&options),
+                "{} changes nothing",
+                row.long
+            );
+            seen.push(options);
+        }
     }
 }
 
@@ -116,7 +125,7 @@ fn bytes_that_are_not_text_pass_through_values_and_arguments() {
     let path = OsString::from_vec(b"unix:/run/\xff\x80=\xc3\xa9".to_vec());
     let program = OsString::from_vec(b"/bin/\xfe".to_vec());
     let parsed = parse(&["-p".into(), path.clone(), program.clone()]);
-    let Ok(Command::Run(typed)) = parsed else { panic!("{parsed:?}") };
+    let Ok(Command::Typed(typed)) = parsed else { panic!("{parsed:?}") };
     assert_eq!(typed.options.listen[0].value, path);
     assert_eq!(typed.program, [program]);
 }
@@ -124,7 +133,7 @@ fn bytes_that_are_not_text_pass_through_values_and_arguments() {
 #[test]
 fn help_and_version_need_no_program_and_stop_the_reading() {
     for line in [["-h"].as_slice(), &["--help"], &["run", "--help"], &["-n", "0", "-h", "--bogus"]] {
-        assert_eq!(parse(&words(line)), Ok(Command::Help(options::help())), "{line:?}");
+        assert_eq!(parse(&words(line)), Ok(Command::Help(help::help(Verb::Run))), "{line:?}");
     }
     for line in [["-V"].as_slice(), &["--version", "-h"], &["-p", "x", "-V"]] {
         assert_eq!(parse(&words(line)), Ok(Command::Version), "{line:?}");
@@ -144,7 +153,7 @@ fn a_line_without_a_program_is_told_what_one_looks_like() {
 
 #[test]
 fn a_command_of_a_later_version_is_not_run_as_a_program() {
-    for name in FUTURE_COMMANDS {
+    for name in ["logs", "reopen", "pause", "resume", "check"] {
         let remedy = format!(
             "{name}: this version has no such command; a program of that name is run with: srvwrap -- {name}"
         );
@@ -162,8 +171,13 @@ fn a_command_after_options_is_shown_both_right_forms() {
     );
     assert_eq!(
         error(&["-n4", "deploy"]),
-        "deploy: a command is the very first word, as in: srvwrap deploy -n4 ... (which this version does not have); \
+        "deploy: a command is the very first word, as in: srvwrap deploy -n4 ...; \
          a program of that name is run with: srvwrap -n4 -- deploy"
+    );
+    assert_eq!(
+        error(&["-n4", "logs"]),
+        "logs: a command is the very first word, as in: srvwrap logs -n4 ... (which this version does not have); \
+         a program of that name is run with: srvwrap -n4 -- logs"
     );
 }
 
@@ -249,11 +263,43 @@ fn any_word() -> impl Strategy<Value = OsString> {
     })
 }
 
+#[test]
+fn a_call_takes_options_and_words_in_any_order_and_a_program_behind_dashes() {
+    for line in ["deploy a.sock -n 3 -- x -n 4", "deploy -n 3 a.sock -- x -n 4", "deploy -n3 -- x -n 4"] {
+        let line: Vec<&str> = line.split(' ').collect();
+        assert_eq!((workers(&line), typed(&line).program), ("3".to_string(), words(&["x", "-n", "4"])));
+    }
+    assert_eq!(typed(&["scale", "-1", "--json"]).words, words(&["-1"]));
+    assert_eq!(typed(&["deploy-abort", "x"]).verb, Verb::Abort);
+    assert!(error(&["deploy", "-n", "3", "x", "-n", "4"]).contains("given twice"));
+    assert!(error(&["deploy", "--workers", "3", "--worker-count", "4"]).contains("given twice"));
+}
+
+#[test]
+fn help_of_a_command_is_asked_for_in_two_ways() {
+    for verb in Verb::ALL {
+        let text = Ok(Command::Help(help::help(verb)));
+        assert_eq!(parse(&words(&[verb.name(), "--help"])), text);
+        assert_eq!(parse(&words(&["help", verb.name()])), text);
+    }
+    assert_eq!(parse(&words(&["help"])), Ok(Command::Help(help::help(Verb::Run))));
+    assert_eq!(parse(&words(&["version"])), Ok(Command::Version));
+    assert_eq!(typed(&["help", "me"]).program, words(&["help", "me"]));
+}
+
+#[test]
+fn an_option_of_another_command_is_told_as_such() {
+    assert_eq!(
+        error(&["--now", "x"]),
+        "--now: srvwrap has no such option, which is one of stop; srvwrap --help lists its own"
+    );
+}
+
 proptest! {
     #[test]
     fn no_line_makes_it_panic_and_the_programs_part_is_its_end(line in proptest::collection::vec(any_word(), 0..8)) {
         match parse(&line) {
-            Ok(Command::Run(typed)) => prop_assert!(line.ends_with(&typed.program)),
+            Ok(Command::Typed(typed)) => prop_assert!(line.ends_with(&typed.program)),
             Ok(Command::Help(_) | Command::Version) => {}
             Err(error) => {
                 let text = error.to_string();
@@ -265,14 +311,14 @@ proptest! {
     #[test]
     fn the_programs_part_is_byte_exact(program in proptest::collection::vec(any_word(), 1..8)) {
         let line = [words(&["-n", "3", "-p8000", "--"]), program.clone()].concat();
-        let Ok(Command::Run(typed)) = parse(&line) else { panic!("refused: {line:?}") };
+        let Ok(Command::Typed(typed)) = parse(&line) else { panic!("refused: {line:?}") };
         prop_assert_eq!(typed.program, program);
     }
 
     #[test]
     fn a_value_is_byte_exact(value in proptest::collection::vec(any::<u8>(), 1..20)) {
         let value = OsString::from_vec([b"unix:".to_vec(), value].concat());
-        let Ok(Command::Run(typed)) = parse(&["-p".into(), value.clone(), "x".into()]) else { panic!("refused") };
+        let Ok(Command::Typed(typed)) = parse(&["-p".into(), value.clone(), "x".into()]) else { panic!("refused") };
         prop_assert_eq!(&typed.options.listen[0].value, &value);
     }
 }

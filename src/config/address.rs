@@ -124,6 +124,15 @@ pub(super) fn listeners(given: &[Given], directory: &Path) -> Result<Vec<Listene
     Ok(listeners)
 }
 
+/// Where the health routes are served: TCP, without a name.
+pub(super) fn of_health(given: &Given) -> Result<Address, UsageError> {
+    let text = given.value.as_bytes();
+    match listener(text, Path::new("/")).map_err(|error| given.refused_with(error))? {
+        Listener { name: None, address: address @ (Address::Port(_) | Address::Tcp(_)) } => Ok(address),
+        Listener { .. } => Err(given.refused("not a TCP address")),
+    }
+}
+
 fn taken_name<'a>(listeners: &[Listener], new: &'a Listener) -> Option<&'a str> {
     let name = new.name.as_deref()?;
     listeners.iter().any(|earlier| earlier.name.as_deref() == Some(name)).then_some(name)

@@ -8,9 +8,12 @@ use proptest::prelude::*;
 use super::*;
 use crate::cli;
 
-fn surroundings() -> Surroundings {
+pub(super) fn surroundings() -> Surroundings {
     Surroundings {
         web_concurrency: None,
+        srvwrap_socket: None,
+        environment: Vec::new(),
+        last_word_is_socket: false,
         directory: PathBuf::from("/srv"),
         stdin_is_terminal: false,
         processors: 6,
@@ -19,8 +22,8 @@ fn surroundings() -> Surroundings {
 
 fn understood(args: &[OsString], surroundings: &Surroundings) -> Result<Config, UsageError> {
     let command = cli::parse(args)?;
-    let cli::Command::Run(typed) = command else { panic!("{args:?} gives {command:?}") };
-    Config::from_typed(*typed, surroundings)
+    let cli::Command::Typed(typed) = command else { panic!("{args:?} gives {command:?}") };
+    Config::from_typed(&typed, surroundings)
 }
 
 /// The options of `line` before the program `x`.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   Notice ──> log
+//!          ├─> those who follow events (`control.rs`)
 //!          └─> report: {"event": …} a line for each, then {"outcome": …} when the boot has come off or srvwrap ends
 //! ```
 //!
@@ -18,19 +19,30 @@ use super::{EventLoop, REPORT};
 
 impl EventLoop {
     pub(super) fn tell(&mut self, notice: &Notice) {
-        let is_booted = matches!(notice, Notice::Booted { .. });
-        if is_booted {
-            // Who reads that all are online may look for the pid.
-            self.places.write_pid(&mut self.log);
-        }
-        self.publish(notice);
         self.log.say(notice);
-        let Some(mut report) = self.report.take_if(|report| !report.has_ended()) else { return };
-        report.line(&self.event_told(notice));
-        if matches!(notice, Notice::BootFailed { .. } | Notice::Deploy { .. }) {
-            self.boot_end.get_or_insert(notice.to_string());
+        self.publish(notice);
+        if self.report.as_ref().is_some_and(|report| !report.has_ended()) {
+            let line = self.event_told(notice);
+            self.tell_caller(&line);
+            if matches!(notice, Notice::BootFailed { .. } | Notice::Deploy { .. }) {
+                self.boot_end.get_or_insert(notice.to_string());
+            }
         }
-        if is_booted {
+        if matches!(notice, Notice::Booted { .. }) {
+            self.end_boot(notice);
+        }
+    }
+
+    fn tell_caller(&mut self, line: &[u8]) {
+        if let Some(report) = &mut self.report {
+            report.line(line);
+        }
+    }
+
+    /// All workers are online: who waits for that may go on.
+    fn end_boot(&mut self, notice: &Notice) {
+        self.places.write_pid(&mut self.log);
+        if let Some(report) = &mut self.report {
             report.last(&json::write(&Answer {
                 outcome: Outcome::Done,
                 exit_code: Outcome::Done.exit_code(),
@@ -38,7 +50,6 @@ impl EventLoop {
                 generation: self.supervisor.committed(),
             }));
         }
-        self.report = Some(report);
     }
 
     /// Only while something waits to be written: else each read of what we write would wake us.

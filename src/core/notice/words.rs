@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
+use crate::signal_names::signal_name;
 use crate::wire::control::message::Outcome;
 
 use super::{DeployNews, Failure, Fault, Next, Notice, Refusal, ScaleNews, Who, WorkerNews};
@@ -424,17 +425,9 @@ struct Signal(i32);
 
 impl Display for Signal {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let known = usize::try_from(self.0).ok().and_then(|number| SIGNALS.get(number));
-        match known {
+        match signal_name(self.0) {
             Some(name) => write!(f, "signal {} ({name})", self.0),
             None => write!(f, "signal {}", self.0),
         }
     }
 }
-
-/// From signal(7), by number.
-const SIGNALS: [&str; 32] = [
-    "0", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
-    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
-    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
-];

@@ -1,0 +1,219 @@
+//! What `--help` prints: for srvwrap, and for each command.
+//!
+//! What this module does not do: say what an option means; the table in `options.rs` does.
+
+use std::fmt::Write;
+
+use super::Verb;
+use super::options::{OptionRow, long_with_value, options_of};
+
+/// The text of `srvwrap --help` or `srvwrap CMD --help`, with its last newline.
+pub(crate) fn help(verb: Verb) -> String {
+    let mut text = match verb {
+        Verb::Run => USAGE.to_string(),
+        other => {
+            let summary = wrapped(other.summary(), LINE_WIDTH).join("\n");
+            format!("{summary}\n\nUsage: {}\n", other.usage())
+        }
+    };
+    if verb == Verb::Run {
+        text.push_str("\nCommands (srvwrap CMD --help tells more of each):\n");
+        for command in Verb::ALL {
+            push_entry(&mut text, command.short_usage(), command.summary());
+        }
+    }
+    for (title, of_naught) in [("Options", false), ("For naught's command lines", true)] {
+        let rows: Vec<&OptionRow> = options_of(verb).filter(|row| row.of_naught == of_naught).collect();
+        if !rows.is_empty() {
+            text.push_str(&format!("\n{title}:\n"));
+            rows.into_iter().for_each(|row| push_option(&mut text, row));
+        }
+    }
+    let sections = SECTIONS.iter().filter(|section| section.verbs.contains(&verb));
+    for section in sections {
+        text.push_str(&format!("\n{}:\n", section.title));
+        for (term, meaning) in section.entries {
+            push_entry(&mut text, term, meaning);
+        }
+    }
+    text
+}
+
+fn push_option(text: &mut String, row: &OptionRow) {
+    let default = row.default.map_or(String::new(), |default| format!(" Default: {default}."));
+    let short = row.short.map_or(String::from("    "), |short| format!("{short}, "));
+    push_entry(text, &format!("{short}{}", long_with_value(row)), &format!("{}{default}", row.help));
+}
+
+const USAGE: &str = "\
+srvwrap runs any network server as N processes on one set of listening sockets,
+restarts them when they die, and replaces them without losing a connection.
+
+Usage: srvwrap [run] [OPTIONS] [--] PROGRAM [ARGS...]
+       srvwrap CMD [OPTIONS] ...
+
+  srvwrap -n 4 -p 8000 node server.js
+
+Everything after PROGRAM belongs to it. A program that is named like a command
+is run with -- before it.
+";
+
+type Entry = (&'static str, &'static str);
+
+struct Section {
+    title: &'static str,
+    verbs: &'static [Verb],
+    entries: &'static [Entry],
+}
+
+const SECTIONS: &[Section] = &[
+    Section {
+        title: "Durations",
+        verbs: &[Verb::Run, Verb::Start, Verb::Deploy, Verb::Rollback, Verb::Stop, Verb::Status],
+        entries: &[("500ms 30s 2m 1h", "A bare number is seconds; 1.5s is one and a half.")],
+    },
+    Section {
+        title: "Signals to srvwrap",
+        verbs: &[Verb::Run, Verb::Start],
+        entries: &[
+            ("TERM, INT", "Stop: the workers are told, and given the stop timeout."),
+            (
+                "INT again, QUIT",
+                "Kill the workers and stop. The second INT counts from a second after the first.",
+            ),
+            (
+                "HUP",
+                "Deploy: start new workers beside the old ones, which stop once all new ones are online.",
+            ),
+            ("TTIN, TTOU", "One worker more, one worker less."),
+            ("USR2", "Ignored, with a notice."),
+        ],
+    },
+    Section {
+        title: "Exit codes",
+        verbs: &[Verb::Run, Verb::Start],
+        entries: &[
+            ("0", "Stopped, as it was told to."),
+            ("1", "It failed; for one, a first worker died or was not online in time."),
+            ("2", "Wrong usage."),
+            ("126, 127", "The program cannot be executed, or is not found, at the start."),
+            ("with --on-crash exit", "The worker's own exit code, or 128 and its signal."),
+        ],
+    },
+    Section {
+        title: "Environment of a worker",
+        verbs: &[Verb::Run, Verb::Start],
+        entries: &[
+            ("NOTIFY_FD", "The descriptor on which it says \"online\" and is told \"shutdown\"."),
+            ("LISTEN_FD", "The descriptor of the first listening socket."),
+            ("LISTEN_FD_0, _1, ...", "Those of all of them, in the order of the command line."),
+            ("LISTEN_FD_NAME", "That of the socket of this name, in upper case."),
+            ("PORT", "The port of the first TCP socket."),
+            ("NODE_CHANNEL_FD", "The same as NOTIFY_FD, for node and its kin."),
+            ("SRVWRAP_SLOT", "Its place, from 0; also as NAUGHT_WORKER and NODE_APP_INSTANCE."),
+            ("SRVWRAP_GENERATION", "The number of the deploy that started it, from 1."),
+            ("SRVWRAP_PID", "The process id of srvwrap."),
+        ],
+    },
+    Section {
+        title: "Exit codes",
+        verbs: &[Verb::Deploy, Verb::Rollback, Verb::Abort, Verb::Scale, Verb::Signal],
+        entries: &[
+            ("0", "Done."),
+            ("1", "It failed, or was refused; nothing has changed."),
+            ("2", "Wrong usage."),
+            ("3", "No srvwrap is running there."),
+            ("4", "The time of --timeout was over. Whether it is live is said."),
+            ("5", "Aborted: by Ctrl-C, by srvwrap abort, or because srvwrap was stopped."),
+        ],
+    },
+    Section {
+        title: "Exit codes",
+        verbs: &[Verb::Status],
+        entries: &[
+            ("0", "Every slot has a worker that is online."),
+            ("1", "srvwrap is running, but not every slot has."),
+            ("2", "Wrong usage."),
+            ("3", "No srvwrap is running there."),
+        ],
+    },
+    Section {
+        title: "Exit codes",
+        verbs: &[Verb::Stop],
+        entries: &[
+            ("0", "It has stopped, or was not running."),
+            ("1", "It could not be asked."),
+            ("2", "Wrong usage."),
+        ],
+    },
+    Section {
+        title: "Exit codes",
+        verbs: &[Verb::History, Verb::Events],
+        entries: &[("0", "Done."), ("2", "Wrong usage."), ("3", "No srvwrap is running there.")],
+    },
+];
+
+const TERM_WIDTH: usize = 26;
+const LINE_WIDTH: usize = 88;
+
+/// Adds a term and its meaning in two columns. A term too wide for its column has a line of its own.
+fn push_entry(text: &mut String, term: &str, meaning: &str) {
+    let mut left = term;
+    if term.len() > TERM_WIDTH - 2 {
+        text.push_str(&format!("  {term}\n"));
+        left = "";
+    }
+    for line in wrapped(meaning, LINE_WIDTH - TERM_WIDTH - 2) {
+        writeln!(text, "  {left:<TERM_WIDTH$}{line}").expect("a string takes all that is written to it");
+        left = "";
+    }
+}
+
+/// The lines of a text, broken at spaces. A longer word than `width` stays whole.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + word.len() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_string()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_help_names_every_option_and_keeps_to_its_width() {
+        for verb in Verb::ALL {
+            let help = help(verb);
+            for row in options_of(verb) {
+                assert!(help.contains(&long_with_value(row)), "{} is missing", row.long);
+            }
+            for line in help.lines() {
+                assert!(line.len() <= LINE_WIDTH, "too wide: {line}");
+            }
+            assert!(help.is_ascii(), "a terminal without UTF-8 shows it too");
+            assert!(help.ends_with(|last| last == '\n') && !help.contains("\n\n\n"));
+        }
+    }
+
+    #[test]
+    fn srvwraps_own_help_names_every_command() {
+        let help = help(Verb::Run);
+        for verb in Verb::ALL {
+            assert!(help.contains(verb.summary().split(' ').next().unwrap()), "{verb:?} is missing");
+        }
+    }
+
+    #[test]
+    fn a_meaning_is_broken_at_spaces_only() {
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("a-word-longer-than-that", 7), ["a-word-longer-than-that"]);
+    }
+}

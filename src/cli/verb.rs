@@ -1,0 +1,133 @@
+//! The commands, by name.
+
+use std::ffi::{OsStr, OsString};
+
+use super::{Command, help};
+
+/// A command: the very first word of the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Run,
+    Start,
+    Deploy,
+    Abort,
+    Rollback,
+    History,
+    Scale,
+    Stop,
+    Status,
+    Events,
+    Signal,
+}
+
+/// Commands that later versions have: a program of such a name is not run by accident in this one.
+const FUTURE: [&str; 5] = ["logs", "reopen", "pause", "resume", "check"];
+
+pub(super) fn is_future(word: &OsStr) -> bool {
+    FUTURE.iter().any(|name| word == *name)
+}
+
+/// `help`, `help CMD` and `version` are commands too, where nothing else stands beside them.
+pub(super) fn question(first: &OsStr, rest: &[OsString]) -> Option<Command> {
+    match (first.to_str()?, rest) {
+        ("help", []) => Some(Command::Help(help::help(Verb::Run))),
+        ("help", [name]) => Verb::named(name).map(|verb| Command::Help(help::help(verb))),
+        ("version", []) => Some(Command::Version),
+        _ => None,
+    }
+}
+
+impl Verb {
+    pub(crate) const ALL: [Verb; 11] = [
+        Verb::Run,
+        Verb::Start,
+        Verb::Deploy,
+        Verb::Abort,
+        Verb::Rollback,
+        Verb::History,
+        Verb::Scale,
+        Verb::Stop,
+        Verb::Status,
+        Verb::Events,
+        Verb::Signal,
+    ];
+
+    /// The command of this name, or of the name that naught has for it.
+    pub(super) fn named(word: &OsStr) -> Option<Verb> {
+        if word == "deploy-abort" {
+            return Some(Verb::Abort);
+        }
+        Verb::ALL.into_iter().find(|verb| word == verb.name())
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Verb::Run => "run",
+            Verb::Start => "start",
+            Verb::Deploy => "deploy",
+            Verb::Abort => "abort",
+            Verb::Rollback => "rollback",
+            Verb::History => "history",
+            Verb::Scale => "scale",
+            Verb::Stop => "stop",
+            Verb::Status => "status",
+            Verb::Events => "events",
+            Verb::Signal => "signal",
+        }
+    }
+
+    /// As it is called: `srvwrap deploy`.
+    pub(super) fn called(self) -> String {
+        match self {
+            Verb::Run => "srvwrap".to_string(),
+            other => format!("srvwrap {}", other.name()),
+        }
+    }
+
+    /// One line for the list of commands, in a column.
+    pub(super) fn short_usage(self) -> &'static str {
+        match self {
+            Verb::Run => "run PROGRAM",
+            Verb::Start => "start PROGRAM",
+            Verb::Deploy => "deploy [-- PROGRAM]",
+            Verb::Scale => "scale N|+K|-K",
+            Verb::Signal => "signal NAME",
+            Verb::Abort | Verb::Rollback | Verb::History | Verb::Stop => self.name(),
+            Verb::Status | Verb::Events => self.name(),
+        }
+    }
+
+    pub(super) fn usage(self) -> &'static str {
+        match self {
+            Verb::Run => "srvwrap [run] [OPTIONS] [--] PROGRAM [ARGS...]",
+            Verb::Start => "srvwrap start [OPTIONS] [--] PROGRAM [ARGS...]",
+            Verb::Deploy => "srvwrap deploy [OPTIONS] [SOCKET] [-- PROGRAM [ARGS...]]",
+            Verb::Abort => "srvwrap abort [OPTIONS] [SOCKET]",
+            Verb::Rollback => "srvwrap rollback [OPTIONS] [SOCKET]",
+            Verb::History => "srvwrap history [OPTIONS] [SOCKET]",
+            Verb::Scale => "srvwrap scale [OPTIONS] N|+K|-K [SOCKET]",
+            Verb::Stop => "srvwrap stop [OPTIONS] [SOCKET]",
+            Verb::Status => "srvwrap status [OPTIONS] [SOCKET]",
+            Verb::Events => "srvwrap events [OPTIONS] [SOCKET]",
+            Verb::Signal => "srvwrap signal [OPTIONS] NAME [SOCKET]",
+        }
+    }
+
+    pub(super) fn summary(self) -> &'static str {
+        match self {
+            Verb::Run => "Run a program in the foreground, until it is told to stop.",
+            Verb::Start => {
+                "Run a program in the background; return once every worker is online, or with the reason why not."
+            }
+            Verb::Deploy => "Replace the workers, without losing a connection, or fail and change nothing.",
+            Verb::Abort => "End the deploy in progress.",
+            Verb::Rollback => "Deploy what ran before the last deploy.",
+            Verb::History => "Show the last deploys: who, when, what changed, and the result.",
+            Verb::Scale => "Change the number of workers.",
+            Verb::Stop => "Tell the workers to finish, and end.",
+            Verb::Status => "Show the workers, the sockets and the deploy in progress.",
+            Verb::Events => "Show what happens, as it happens.",
+            Verb::Signal => "Send a signal to the workers that are online.",
+        }
+    }
+}
