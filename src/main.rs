@@ -89,10 +89,10 @@ fn obey(typed: Typed, startup: Startup) -> ExitCode {
             })
         }),
         Verb::Deploy | Verb::Abort | Verb::Rollback | Verb::History | Verb::Scale | Verb::Stop => {
-            Call::from_typed(typed, &surroundings).map(|call| ask(call, &startup))
+            Call::from_typed(typed, &surroundings).map(|call| ExitCode::from(client::run(call, &startup)))
         }
         Verb::Status | Verb::Events | Verb::Signal => {
-            Call::from_typed(typed, &surroundings).map(|call| ask(call, &startup))
+            Call::from_typed(typed, &surroundings).map(|call| ExitCode::from(client::run(call, &startup)))
         }
     };
     asked.unwrap_or_else(|error| refuse(&error, USAGE))
@@ -100,10 +100,6 @@ fn obey(typed: Typed, startup: Startup) -> ExitCode {
 
 fn start(_: Config, _: Daemon, _: PathBuf, _: Startup) -> ExitCode {
     refuse(&"start: not built yet", FAILED)
-}
-
-fn ask(_: Call, _: &Startup) -> ExitCode {
-    refuse(&"not built yet", FAILED)
 }
 
 /// What the workers run at first.

@@ -134,18 +134,18 @@ fn the_environment_of_a_deploy_is_laid_over_what_there_was_and_stays() {
 #[test]
 fn the_directory_of_a_deploy_is_taken_from_the_callers_and_stays() {
     let srvwrap = serving(&[]);
-    let (path, sub) = (srvwrap.path(), srvwrap.path().join("sub"));
-    std::fs::create_dir(&sub).unwrap();
-    std::fs::copy(path.join("server"), sub.join("server")).unwrap();
-    srvwrap.touch("sub/may-end");
-    let socket = path.join("srvwrap.sock").display().to_string();
+    let path = srvwrap.path();
+    let (caller, release) = (path.join("a"), path.join("a/b"));
+    std::fs::create_dir_all(&release).unwrap();
+    std::fs::copy(path.join("server"), release.join("server")).unwrap();
+    srvwrap.touch("a/b/may-end");
     // From another directory, to the same srvwrap: the directory stays.
-    told(&sub, &["deploy", "--socket", "../srvwrap.sock"]).done();
+    told(&caller, &["deploy", "--socket", "../srvwrap.sock"]).done();
     assert_eq!(of_generation(path, 2), [format!("0  {}", path.display())]);
-    told(&sub, &["deploy", "--cwd", ".", &socket]).done();
+    told(&caller, &["deploy", "--cwd", "b", &path.join("srvwrap.sock").display().to_string()]).done();
     told(path, &["deploy"]).done();
     for generation in [3, 4] {
-        assert_eq!(of_generation(path, generation), [format!("0  {}", sub.display())]);
+        assert_eq!(of_generation(path, generation), [format!("0  {}", release.display())]);
     }
 }
 
