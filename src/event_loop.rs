@@ -11,11 +11,14 @@
 //! no more, but each worker only so much at a time, so that none starves the rest.
 //!
 //! `workers.rs` has the processes and what they say, `perform.rs` carries out effects, `listeners.rs` looks after the
-//! sockets, `control.rs` serves those who ask. None of them decides.
+//! sockets, `control.rs` serves those who ask, `places.rs` looks after the names in the file system, `report.rs` tells
+//! what happens. None of them decides.
 
 mod control;
 mod listeners;
 mod perform;
+mod places;
+mod report;
 mod workers;
 
 use std::io;
@@ -28,13 +31,16 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SI
 use crate::config::Config;
 use crate::core::{Asker, Event, Request, Scale, Spec, Supervisor, Time, WorkerId};
 use crate::log::Log;
+use crate::sys::report::Report;
 use crate::sys::signals::{Arrived, Origin, Signals};
 use crate::sys::startup::Startup;
+use crate::wire::control::json;
 use crate::wire::control::message::Deploy;
 use crate::wire::control::routes::Door;
 
 use control::{ConnectionId, Control};
 use listeners::Listeners;
+use places::Places;
 use workers::Workers;
 
 /// Tokens are never used twice, so that a late event finds nobody: the fixed ones, and from [`FIRST_WORKER`] on two for
@@ -44,6 +50,8 @@ const STDERR: Token = Token(1);
 const HANG_UPS: Token = Token(2);
 const CONTROL: Token = Token(3);
 const HEALTH: Token = Token(4);
+const REPORT: Token = Token(5);
+const VANISHED: Token = Token(6);
 const FIRST_WORKER: usize = 16;
 
 /// Workers that are made before anything else gets its turn: fork and exec take most of a millisecond each.
@@ -58,10 +66,15 @@ pub(crate) struct EventLoop {
     startup: Startup,
     signals: Signals,
     supervisor: Supervisor,
+    places: Places,
     listeners: Listeners,
     workers: Workers,
     control: Control,
     log: Log,
+    /// For the command that started a daemon.
+    report: Option<Report>,
+    /// Why the boot has not come off, once that is said.
+    boot_end: Option<String>,
     /// More children may be dead than were handled.
     deaths_left: bool,
     /// More is to be done than was done.
@@ -75,18 +88,22 @@ pub(crate) struct Start {
     pub(crate) startup: Startup,
     pub(crate) config: Config,
     pub(crate) spec: Spec,
+    /// Of a daemon, to the command that waits for it to be online.
+    pub(crate) report: Option<Report>,
 }
 
 impl EventLoop {
-    /// Binds every address and starts to boot. An error is a sentence, and nothing is left behind.
-    pub(crate) fn new(start: Start) -> Result<EventLoop, String> {
-        let Start { startup, config, spec } = start;
+    /// Takes every place, binds every address and starts to boot. An error is a sentence, and nothing is left behind but
+    /// what the log holds.
+    pub(crate) fn new(start: &mut Start) -> Result<EventLoop, String> {
         let poll = Poll::new().map_err(|error| format!("cannot make an epoll instance: {error}"))?;
-        let mut log = Log::new();
-        let control = Control::open(&config, &poll, &mut log)?;
-        let listeners = Listeners::bind(&config.listeners, &poll, &mut log)?;
+        let config = &start.config;
+        let mut log = log_of(config)?;
+        let places = Places::take(config, start.report.is_some(), &poll, &mut log)?;
+        let control = Control::open(config.health.as_ref(), &places, &poll)?;
+        let listeners = Listeners::bind(&config.listeners, &poll)?;
         let signals =
-            Signals::install(&startup).map_err(|error| format!("cannot handle signals: {error}"))?;
+            Signals::install(&start.startup).map_err(|error| format!("cannot handle signals: {error}"))?;
         watch(&poll, &signals.fd(), SIGNALS, Interest::READABLE)
             .map_err(|error| format!("cannot watch signals: {error}"))?;
         #[expect(clippy::disallowed_methods, reason = "this is the only clock")]
@@ -94,22 +111,25 @@ impl EventLoop {
         let supervisor = Supervisor::new(
             config.policy.clone(),
             listeners.addresses(),
-            spec,
+            start.spec.clone(),
             config.count,
             seed(),
             Time::default(),
         );
-        let workers = Workers::new(&config);
+        let workers = Workers::new(config);
         Ok(EventLoop {
             poll,
             origin,
-            startup,
+            startup: start.startup,
             signals,
             supervisor,
+            places,
             listeners,
             workers,
             control,
             log,
+            report: start.report.take(),
+            boot_end: None,
             // A child may have died before this program was executed in its parent's place; no signal tells of it.
             deaths_left: true,
             effects_left: true,
@@ -120,11 +140,18 @@ impl EventLoop {
     /// Runs until the end, and returns the exit code.
     pub(crate) fn run(mut self) -> u8 {
         let mut events = Events::with_capacity(256);
+        for notice in self.listeners.notices() {
+            self.tell(&notice);
+        }
+        self.watch_places();
+        // What was removed before it was watched.
+        self.look_after_places();
         let code = loop {
             if let Some(code) = self.ended {
                 break code;
             }
             self.watch_stderr();
+            self.watch_report();
             self.wait(&mut events);
             for event in &events {
                 self.ready(event);
@@ -136,8 +163,19 @@ impl EventLoop {
             self.perform();
             self.serve_clients();
         };
+        self.end(code)
+    }
+
+    /// Who waits for a boot that has not come off is told when nothing is left of it.
+    fn end(mut self, code: u8) -> u8 {
         self.take_leave();
-        self.log.finish();
+        let EventLoop { places, listeners, log, report, boot_end, .. } = self;
+        drop((places, listeners));
+        log.finish();
+        if let Some(mut report) = report {
+            report.last(&json::write(&report::last_word(boot_end, code)));
+            report.finish();
+        }
         code
     }
 
@@ -174,6 +212,8 @@ impl EventLoop {
             HANG_UPS => self.handle_hang_ups(),
             CONTROL => self.control.knocked(Door::Control),
             HEALTH => self.control.knocked(Door::Health),
+            REPORT => self.report.iter_mut().for_each(Report::flush),
+            VANISHED => self.handle_vanished(),
             Token(number) => {
                 let worker = WorkerId((number - FIRST_WORKER) as u64 / 2);
                 if number % 2 == 0 {
@@ -207,6 +247,7 @@ impl EventLoop {
             match meaning(arrived) {
                 Meaning::Death => self.deaths_left = true,
                 Meaning::Request(name, request) => {
+                    self.look_after_places();
                     self.handle(Event::Requested { asker: Asker::Signal(name), request });
                 }
                 Meaning::Remark(remark) => self.log.say(&remark),
@@ -253,6 +294,13 @@ fn meaning(arrived: Arrived) -> Meaning {
         (SIGTTOU, Origin::Process) => Meaning::Request("TTOU", Request::Scale(Scale::By(-more))),
         (SIGUSR2, _) => Meaning::Remark("USR2 ignored: this version cannot upgrade itself in place"),
         (_, Origin::Process | Origin::Kernel) => Meaning::Nothing,
+    }
+}
+
+fn log_of(config: &Config) -> Result<Log, String> {
+    match &config.log {
+        None => Ok(Log::new()),
+        Some(path) => Log::to_file(path).map_err(|error| error.to_string()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! srvwrap's own voice: one line on stderr for each notice, and never a wait for who reads it.
+//! srvwrap's own voice: one line on stderr, or in a file, for each notice, and never a wait for who reads it.
 //!
 //! ```text
 //!    say("worker 3 online") ─> "srvwrap: worker 3 online\n" ─┬─> stderr, in one write
@@ -13,8 +13,11 @@
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, RawFd};
+use std::path::Path;
 
+use crate::sys::logfile;
+use crate::sys::own_file::FileError;
 use crate::sys::stderr::{Stderr, WRITE_LIMIT, WriteError};
 
 /// Bytes that may wait for a reader. As much as a pipe holds: about a thousand notices.
@@ -30,6 +33,8 @@ pub(crate) struct Log {
     dropped: u64,
     /// The last write found nobody, and never will: there is nothing to wait for.
     broken: bool,
+    /// Why notices are lost where they are.
+    loss: &'static str,
 }
 
 impl Log {
@@ -37,8 +42,15 @@ impl Log {
         Log::to(Stderr::of_this_process())
     }
 
+    /// To a file that notices are appended to, made where there is none.
+    pub(crate) fn to_file(path: &Path) -> Result<Log, FileError> {
+        let file = logfile::open(path)?;
+        Ok(Log { loss: "the log could not be written", ..Log::to(Stderr::of(file.as_fd()).ok()) })
+    }
+
     fn to(stderr: Option<Stderr>) -> Log {
-        Log { stderr, queue: VecDeque::new(), queued_bytes: 0, dropped: 0, broken: false }
+        let loss = "stderr was not read";
+        Log { stderr, queue: VecDeque::new(), queued_bytes: 0, dropped: 0, broken: false, loss }
     }
 
     /// One notice: a sentence without its period, in one line whatever it holds, cut after 4096 bytes.
@@ -118,7 +130,7 @@ impl Log {
     fn say_how_many_were_dropped(&mut self) {
         let (notices, were) = if self.dropped == 1 { ("notice", "was") } else { ("notices", "were") };
         let count = self.dropped;
-        let mut line = line_of(&format_args!("{count} {notices} {were} dropped because stderr was not read"));
+        let mut line = line_of(&format_args!("{count} {notices} {were} dropped because {}", self.loss));
         let result = write(self.stderr.as_ref(), &line);
         self.broken = matches!(result, Err(WriteError::Lost(_)));
         if let Ok(written) = result {

@@ -15,6 +15,7 @@
 //! - [`wire`] turns what workers write into messages. Pure.
 //! - [`sys`] touches the operating system and decides nothing. All `unsafe` is there.
 //! - [`event_loop`] is the only place where these meet, and has the only clock.
+//! - [`start`] makes a daemon of what `run` is in the foreground, and waits for it to be online.
 //! - [`environment`], [`cli`], [`config`], [`units`] are pure; [`log`] is srvwrap's voice.
 //!
 //! What always holds:
@@ -37,6 +38,7 @@ mod environment;
 mod event_loop;
 mod log;
 mod signal_names;
+mod start;
 mod sys;
 mod units;
 mod wire;
@@ -50,7 +52,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use cli::{Command, Typed, Verb};
+use cli::{Command, Typed, UsageError, Verb};
 use config::{Call, Config, Daemon, Surroundings};
 use core::Spec;
 use event_loop::{EventLoop, Start};
@@ -78,55 +80,70 @@ fn obey(typed: Typed, startup: Startup) -> ExitCode {
         Ok(directory) => directory,
         Err(error) => return refuse(&format_args!("cannot tell the current directory: {error}"), FAILED),
     };
-    let surroundings = surroundings(directory.clone(), typed.words.last());
-    let asked = match typed.verb {
-        Verb::Run => Config::from_typed(&typed, &surroundings).map(|config| run(config, directory, startup)),
-        Verb::Start => Config::from_typed(&typed, &surroundings).and_then(|config| {
-            let daemon = Daemon::from_typed(&typed, &surroundings)?;
-            Ok(match daemon {
-                Some(daemon) => start(config, daemon, directory, startup),
-                None => run(config, directory, startup),
-            })
-        }),
+    let surroundings = surroundings(directory, typed.words.last());
+    let code = match typed.verb {
+        Verb::Run => {
+            Config::from_typed(&typed, &surroundings).map(|config| run(config, surroundings, startup))
+        }
+        Verb::Start => start_typed(&typed, surroundings, startup),
         Verb::Deploy | Verb::Abort | Verb::Rollback | Verb::History | Verb::Scale | Verb::Stop => {
-            Call::from_typed(typed, &surroundings).map(|call| ExitCode::from(client::run(call, &startup)))
+            Call::from_typed(typed, &surroundings).map(|call| client::run(call, &startup))
         }
         Verb::Status | Verb::Events | Verb::Signal => {
-            Call::from_typed(typed, &surroundings).map(|call| ExitCode::from(client::run(call, &startup)))
+            Call::from_typed(typed, &surroundings).map(|call| client::run(call, &startup))
         }
     };
-    asked.unwrap_or_else(|error| refuse(&error, USAGE))
+    code.map_or_else(|error| refuse(&error, USAGE), ExitCode::from)
 }
 
-fn start(_: Config, _: Daemon, _: PathBuf, _: Startup) -> ExitCode {
-    refuse(&"start: not built yet", FAILED)
+fn start_typed(typed: &Typed, surroundings: Surroundings, startup: Startup) -> Result<u8, UsageError> {
+    let mut config = Config::from_typed(typed, &surroundings)?;
+    let Some(daemon) = Daemon::from_typed(typed, &surroundings)? else {
+        // It stays in the foreground, where notices are read as they come.
+        config.log = config.log.filter(|_| typed.options.log.is_some());
+        return Ok(run(config, surroundings, startup));
+    };
+    let spec = spec_of(&config, surroundings.directory);
+    Ok(start::start(config, &daemon, spec, startup))
 }
 
-/// What the workers run at first.
-fn first_spec(config: &Config, directory: PathBuf) -> Spec {
-    let mut environment = environment::inherited(env::vars_os());
-    environment.retain(|(name, _)| config.environment.iter().all(|(set, _)| set != name));
-    environment.extend(config.environment.iter().cloned());
-    let directory = config.directory.clone().unwrap_or(directory);
-    Spec { argv: config.argv.clone(), environment, directory }
+fn run(config: Config, surroundings: Surroundings, startup: Startup) -> u8 {
+    let spec = spec_of(&config, surroundings.directory);
+    serve(Start { startup, config, spec, report: None })
 }
 
-fn run(config: Config, directory: PathBuf, startup: Startup) -> ExitCode {
-    let spec = first_spec(&config, directory);
-    match EventLoop::new(Start { startup, config, spec }) {
+/// Runs until the end, and returns the exit code.
+fn serve(mut start: Start) -> u8 {
+    match EventLoop::new(&mut start) {
         Ok(event_loop) => {
             // Paths are absolute from here on, and srvwrap keeps nobody from unmounting.
             let _ = env::set_current_dir("/");
-            ExitCode::from(event_loop.run())
+            event_loop.run()
         }
-        Err(error) => refuse(&error, FAILED),
+        Err(error) => {
+            complain(&error);
+            start.report.map_or(FAILED, |report| start::not_started(report, &error))
+        }
     }
 }
 
 fn refuse(error: &dyn Display, code: u8) -> ExitCode {
+    complain(error);
+    ExitCode::from(code)
+}
+
+fn complain(error: &dyn Display) {
     // Where nobody can be told, the exit code has to do.
     let _ = writeln!(io::stderr(), "srvwrap: {error}");
-    ExitCode::from(code)
+}
+
+/// What the first generation runs.
+fn spec_of(config: &Config, directory: PathBuf) -> Spec {
+    let mut environment = environment::inherited(env::vars_os());
+    let is_set = |name: &OsString| config.environment.iter().any(|(set, _)| set == name);
+    environment.retain(|(name, _)| !is_set(name));
+    environment.extend(config.environment.iter().cloned());
+    Spec { argv: config.argv.clone(), environment, directory: config.directory.clone().unwrap_or(directory) }
 }
 
 /// As the caller's shell names it, where that is the current directory: a symlink in it, which may be moved to

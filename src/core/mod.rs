@@ -116,6 +116,8 @@ pub(crate) enum Mended {
     Healed,
     /// A new socket is bound at its address; workers that live hold the dead one.
     Rebound,
+    /// The same, of one that still listened, but whose path somebody had removed.
+    Renewed,
     /// Nothing.
     Lost,
 }

@@ -19,16 +19,13 @@ mod tell;
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
-use std::str::FromStr;
 use std::time::Duration;
 
 use mio::{Interest, Poll};
-use nix::sys::signal::Signal;
 
-use crate::config::{Address, Config};
+use crate::config::Address;
 use crate::core::{Answer, Asker, ClientId, Event, Notice, Request, Time};
-use crate::log::Log;
-use crate::sys::control::{ControlCause, ControlSocket};
+use crate::signal_names::signal_number;
 use crate::sys::listener::{DEFAULT_MODE, Listener};
 use crate::sys::stream;
 use crate::wire::control::http::{self, CLOSING, Form, Refusal};
@@ -36,6 +33,7 @@ use crate::wire::control::message::{Order, Question, Stop};
 use crate::wire::control::response;
 use crate::wire::control::routes::{Door, question};
 
+use super::places::Places;
 use super::{EventLoop, watch};
 use client::Turn;
 use clients::Clients;
@@ -59,8 +57,6 @@ const MOST_BYTES: usize = 64 << 20;
 const LAST_FLUSH: Duration = Duration::from_secs(1);
 
 pub(super) struct Control {
-    /// None where there is none: it could not be made, and nobody had asked for it.
-    socket: Option<ControlSocket>,
     health: Option<Listener>,
     clients: Clients,
     most_clients: usize,
@@ -75,28 +71,14 @@ pub(super) struct Control {
 
 impl Control {
     /// An error is a sentence.
-    pub(super) fn open(config: &Config, poll: &Poll, log: &mut Log) -> Result<Control, String> {
-        let socket = match ControlSocket::bind(&config.control.path) {
-            Ok(socket) => Some(socket),
-            // Two in one place would be taken for each other, by whoever asks for the one of this directory.
-            Err(error) if config.control.given || matches!(error.cause, ControlCause::Alive { .. }) => {
-                return Err(error.to_string());
-            }
-            Err(error) => {
-                log.say(&format_args!("{error}; going on without (--socket PATH puts it elsewhere)"));
-                None
-            }
-        };
-        let health = config.health.as_ref().map(open_health).transpose()?;
-        if let Some(socket) = &socket {
-            watch(poll, &socket.as_fd(), super::CONTROL, Interest::READABLE).map_err(cannot_watch)?;
-        }
+    pub(super) fn open(health: Option<&Address>, places: &Places, poll: &Poll) -> Result<Control, String> {
+        let health = health.map(open_health).transpose()?;
+        places.watch_control(poll).map_err(cannot_watch)?;
         if let Some(health) = &health {
             watch(poll, &health.as_fd(), super::HEALTH, Interest::READABLE).map_err(cannot_watch)?;
         }
         let descriptors = usize::try_from(stream::descriptors_allowed()).unwrap_or(usize::MAX);
         Ok(Control {
-            socket,
             health,
             clients: Clients::new(),
             // The rest is for workers.
@@ -130,19 +112,6 @@ impl Control {
         if let Some(client) = self.clients.get_mut(id) {
             client.gone |= gone;
             self.clients.set_ready(id);
-        }
-    }
-
-    fn accept(&self, door: Door) -> Result<Option<(OwnedFd, u32)>, nix::errno::Errno> {
-        match door {
-            Door::Control => {
-                let Some(socket) = &self.socket else { return Ok(None) };
-                Ok(socket.accept()?.map(|(stream, peer)| (stream.into(), peer.uid)))
-            }
-            Door::Health => {
-                let Some(health) = &self.health else { return Ok(None) };
-                Ok(stream::accept(health)?.map(|stream| (stream, 0)))
-            }
         }
     }
 
@@ -221,9 +190,22 @@ impl EventLoop {
         }
     }
 
+    fn accept(&self, door: Door) -> Result<Option<(OwnedFd, u32)>, nix::errno::Errno> {
+        match door {
+            Door::Control => {
+                let Some(socket) = &self.places.control else { return Ok(None) };
+                Ok(socket.accept()?.map(|(stream, peer)| (stream.into(), peer.uid)))
+            }
+            Door::Health => {
+                let Some(health) = &self.control.health else { return Ok(None) };
+                Ok(stream::accept(health)?.map(|stream| (stream, 0)))
+            }
+        }
+    }
+
     fn accept_some(&mut self, now: Time, door: Door) {
         for _ in 0..ACCEPTS_AT_ONCE {
-            match self.control.accept(door) {
+            match self.accept(door) {
                 Ok(Some((stream, uid))) => {
                     self.control.told_full = false;
                     self.control.admit(door, stream, uid, now, &self.poll);
@@ -369,7 +351,8 @@ impl EventLoop {
 
     /// The end: nobody is accepted any more, and the last answers and events go out, for a second at most.
     pub(super) fn take_leave(&mut self) {
-        (self.control.socket, self.control.health) = (None, None);
+        self.control.health = None;
+        self.places.leave();
         let until = self.now() + LAST_FLUSH;
         let mut events = mio::Events::with_capacity(256);
         while self.flush_clients() {
@@ -406,31 +389,4 @@ fn requested(order: Order) -> Result<Request, Refusal> {
             Request::Signal { signal, slot: wanted.slot }
         }
     })
-}
-
-/// Of `USR2`, `SIGUSR2`, `usr2` or `12`.
-fn signal_number(name: &str) -> Option<i32> {
-    const MOST: i32 = 64;
-    if let Ok(number) = name.parse::<i32>() {
-        return (1..=MOST).contains(&number).then_some(number);
-    }
-    let name = name.to_ascii_uppercase();
-    let name = if name.starts_with("SIG") { name } else { format!("SIG{name}") };
-    Signal::from_str(&name).ok().map(|signal| signal as i32)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_signal_is_known_by_its_name_in_any_form_and_by_its_number() {
-        for name in ["USR2", "SIGUSR2", "usr2", "12", "+12"] {
-            assert_eq!(signal_number(name), Some(libc::SIGUSR2), "{name}");
-        }
-        assert_eq!(signal_number("64"), Some(64));
-        for name in ["", "0", "-1", "65", "SIG", "NOPE", "SIGSIGTERM"] {
-            assert_eq!(signal_number(name), None, "{name}");
-        }
-    }
 }

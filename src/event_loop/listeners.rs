@@ -1,13 +1,13 @@
 //! The sockets that srvwrap holds: bound once, kept against what workers do to them.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 use std::time::Duration;
 
 use mio::{Interest, Poll};
 
 use crate::config::{Address, Listener as Wanted};
 use crate::core::{Event, Mended, Notice, Time};
-use crate::log::Log;
 use crate::sys::hang_ups::HangUps;
 use crate::sys::listener::{self, BindError, DEFAULT_MODE, Listener};
 use crate::sys::measure::{self, Queue};
@@ -38,8 +38,8 @@ pub(super) struct Held {
 }
 
 impl Listeners {
-    /// All or none. Tells where it listens, since a port may have been left to the system.
-    pub(super) fn bind(wanted: &[Wanted], poll: &Poll, log: &mut Log) -> Result<Listeners, String> {
+    /// All or none.
+    pub(super) fn bind(wanted: &[Wanted], poll: &Poll) -> Result<Listeners, String> {
         let hang_ups = HangUps::new().map_err(|error| format!("cannot make an epoll instance: {error}"))?;
         watch(poll, &hang_ups, HANG_UPS, Interest::READABLE)
             .map_err(|error| format!("cannot watch listeners: {error}"))?;
@@ -51,13 +51,23 @@ impl Listeners {
             new.watch(held.len(), &hang_ups)?;
             held.push(new);
         }
-        for Held { name, address, .. } in &held {
-            log.say(&Notice::Listening { name: name.clone(), address: address.clone() });
-        }
-        if let Some(limit) = listener::clamped_backlog().filter(|_| !held.is_empty()) {
-            log.say(&Notice::BacklogClamped { limit, wanted: listener::BACKLOG });
-        }
         Ok(Listeners { held, hang_ups })
+    }
+
+    /// What is to be said of them when they are bound.
+    pub(super) fn notices(&self) -> Vec<Notice> {
+        let listening =
+            |held: &Held| Notice::Listening { name: held.name.clone(), address: held.address.clone() };
+        let mut notices: Vec<Notice> = self.held.iter().map(listening).collect();
+        if let Some(limit) = listener::clamped_backlog().filter(|_| !self.held.is_empty()) {
+            notices.push(Notice::BacklogClamped { limit, wanted: listener::BACKLOG });
+        }
+        notices
+    }
+
+    /// Those that have a path, each with its place among all.
+    pub(super) fn paths(&self) -> impl Iterator<Item = (usize, &Path)> {
+        self.held.iter().enumerate().filter_map(|(index, held)| Some((index, held.socket.path()?)))
     }
 
     pub(super) fn addresses(&self) -> Vec<String> {
@@ -172,6 +182,30 @@ impl EventLoop {
         }
     }
 
+    /// Binds those anew whose paths somebody has removed. What others have made there since is left alone.
+    /// Returns whether there was one.
+    pub(super) fn look_after_paths(&mut self) -> bool {
+        let mut bound_anew = false;
+        for index in 0..self.listeners.held.len() {
+            let Listeners { held, hang_ups } = &mut self.listeners;
+            let removed = |held: &&mut Held| held.mend_at.is_none() && !held.socket.is_in_place();
+            let Some(held) = held.get_mut(index).filter(removed) else { continue };
+            hang_ups.ignore(&held.socket);
+            let bound = held.socket.bind_anew().map_err(|error| error.to_string());
+            match bound.and_then(|()| held.watch(index, hang_ups)) {
+                Ok(()) => {
+                    bound_anew = true;
+                    self.handle(Event::ListenerShut { listener: index, outcome: Mended::Renewed });
+                }
+                Err(error) => {
+                    let _ = held.watch(index, hang_ups);
+                    self.log.say(&format_args!("somebody has removed the path of a listener: {error}"));
+                }
+            }
+        }
+        bound_anew
+    }
+
     /// Mends a listener that one of its holders has shut down.
     fn look_after_listener(&mut self, index: usize) {
         let now = self.now();
@@ -197,6 +231,9 @@ impl EventLoop {
             Mended::Lost
         });
         self.supervisor.handle_event(now, Event::ListenerShut { listener: index, outcome });
+        if outcome == Mended::Rebound {
+            self.watch_places();
+        }
     }
 }
 

@@ -43,10 +43,7 @@ impl EventLoop {
                 Effect::CloseListeners => self.listeners.close(),
                 Effect::Sweep { kill } => self.sweep(kill),
                 Effect::Reply { client, answer } => self.reply(client, &answer),
-                Effect::Notice(notice) => {
-                    self.publish(&notice);
-                    self.log.say(&notice);
-                }
+                Effect::Notice(notice) => self.tell(&notice),
                 Effect::End { code } => self.ended = Some(code),
             }
         }

@@ -212,7 +212,7 @@ impl EventLoop {
         let names =
             words.first().map(|word| program::names_of(word, path, &spec.directory)).unwrap_or_default();
         if let Some(name) = environment::lets_go_of_descriptors(&names) {
-            self.log.say(&Notice::PassesNothingOn { program: name.to_string() });
+            self.tell(&Notice::PassesNothingOn { program: name.to_string() });
         }
         let program = Program { node_channel: self.workers.node_channel || environment::speaks_node(&names) };
         self.workers.programs.retain(|known, _| self.supervisor.spec(*known).is_some());

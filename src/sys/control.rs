@@ -104,7 +104,6 @@ impl ControlSocket {
     pub(crate) fn accept(&self) -> Result<Option<(UnixStream, Peer)>, Errno> {
         loop {
             let accepted = accept4(self.fd.as_raw_fd(), SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC);
-            #[expect(clippy::wildcard_enum_match_arm, reason = "the rest are reasons to pause")]
             match accepted {
                 Ok(fd) => {
                     // SAFETY: the number is new, and ours alone.
@@ -230,14 +229,13 @@ fn connect_within(path: &Path, tries: u32) -> Result<UnixStream, ConnectError> {
     let _visit = match parent {
         None => None,
         Some(parent) => {
-            Some(Directory::open(parent).and_then(|found| found.enter(parent)).map_err(unreachable)?)
+            Some(Directory::open(parent).and_then(|found| found.enter(parent)).map_err(cannot_enter)?)
         }
     };
     let address = UnixAddr::new(name).map_err(ConnectError::Os)?;
     for _ in 0..tries {
         // A queue that is full makes a connect that may block wait for ever.
         let socket = new_socket(SockFlag::SOCK_NONBLOCK).map_err(ConnectError::Os)?;
-        #[expect(clippy::wildcard_enum_match_arm, reason = "the system has a hundred more")]
         match connect_socket(socket.as_raw_fd(), &address) {
             Ok(()) => {
                 let stream = UnixStream::from(socket);
@@ -262,7 +260,7 @@ fn is_no_socket(name: &Path) -> bool {
     stat(name).is_ok_and(|found| SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT != SFlag::S_IFSOCK)
 }
 
-fn unreachable(error: DirectoryError) -> ConnectError {
+fn cannot_enter(error: DirectoryError) -> ConnectError {
     match error {
         DirectoryError::Os(_, Errno::ENOENT) => ConnectError::NotRunning,
         DirectoryError::Os(_, Errno::EACCES | Errno::EPERM) => ConnectError::Denied,

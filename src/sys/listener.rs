@@ -103,6 +103,14 @@ impl Listener {
         }
     }
 
+    /// Whether the path of a unix listener still leads to it.
+    pub(crate) fn is_in_place(&self) -> bool {
+        match &self.name {
+            Name::Tcp { .. } => true,
+            Name::Unix(place) => place.is_ours(),
+        }
+    }
+
     /// Sets the backlog to [`BACKLOG`] again. See [`Listener::heal`] for one that was shut down.
     pub(crate) fn listen_again(&self) -> Result<(), BindError> {
         listen(&self.fd).map_err(|errno| self.error(errno))

@@ -18,7 +18,7 @@ pub(crate) mod listener;
 pub(crate) mod logfile;
 pub(crate) mod measure;
 pub(crate) mod notice_fd;
-mod own_file;
+pub(crate) mod own_file;
 pub(crate) mod peer_process;
 pub(crate) mod pid_file;
 pub(crate) mod process;

@@ -144,12 +144,17 @@ impl Place {
         self.mode
     }
 
+    /// Whether the path is still that of our socket, which the caller has not closed yet.
+    pub(super) fn is_ours(&self) -> bool {
+        lstat(&self.path).is_ok_and(|now| identity(&now) == self.identity)
+    }
+
     /// Removes the path if it is still that of our socket, which the caller has not closed yet. A directory that
     /// a stranger keeps locked is no reason to leave the path behind: as long as our socket is open nobody who
     /// asks takes it for a dead one, and nobody else's has its identity.
     pub(super) fn remove(&self) {
         let _lock = Directory::locked(directory_of(&self.path), REMOVE_TRIES);
-        if lstat(&self.path).is_ok_and(|now| identity(&now) == self.identity) {
+        if self.is_ours() {
             // Nothing can be done about a failure, and the next start takes the path over.
             let _ = unlink(&self.path);
         }

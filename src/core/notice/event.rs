@@ -159,6 +159,7 @@ fn mended(outcome: Mended) -> &'static str {
     match outcome {
         Mended::Healed => "healed",
         Mended::Rebound => "rebound",
+        Mended::Renewed => "renewed",
         Mended::Lost => "lost",
     }
 }

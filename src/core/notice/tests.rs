@@ -305,6 +305,7 @@ fn others() -> Vec<(Notice, &'static str)> {
             shut(&[W3], Mended::Healed),
             "127.0.0.1:8000 was shut down by worker 3 (pid 4711), it seems; listening again",
         ),
+        (shut(&[], Mended::Renewed), "127.0.0.1:8000 was removed; bound it anew, and replacing the workers"),
         (
             shut(&[W3, other], Mended::Rebound),
             "127.0.0.1:8000 was shut down by worker 3 (pid 4711) or worker 0 (pid 17), it seems; bound it anew, and \

@@ -335,6 +335,9 @@ fn listener_shut(
     before: u32,
     outcome: Mended,
 ) -> fmt::Result {
+    if outcome == Mended::Renewed {
+        return write!(f, "{address} was removed; bound it anew, and replacing the workers");
+    }
     write!(f, "{address} was shut down ")?;
     match suspects {
         [] => write!(f, "by one of the workers")?,
@@ -349,7 +352,7 @@ fn listener_shut(
     }
     match outcome {
         Mended::Healed => write!(f, "; listening again"),
-        Mended::Rebound => write!(f, "; bound it anew, and replacing the workers"),
+        Mended::Rebound | Mended::Renewed => write!(f, "; bound it anew, and replacing the workers"),
         Mended::Lost => write!(f, "; it cannot be bound anew, so srvwrap stops"),
     }
 }

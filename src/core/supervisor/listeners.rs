@@ -71,14 +71,14 @@ impl Supervisor {
         self.tell_shut(now, listener, &address, outcome);
         match outcome {
             Mended::Healed => {}
-            Mended::Rebound => self.renew_workers(now, address),
+            Mended::Rebound | Mended::Renewed => self.renew_workers(now, address),
             Mended::Lost => self.begin_stop(now, None, self.policy.stop_timeout, 1),
         }
     }
 
     fn tell_shut(&mut self, now: Time, listener: usize, address: &str, outcome: Mended) {
-        let suspects = self.suspects();
-        if suspects.is_empty() {
+        let suspects = if outcome == Mended::Renewed { Vec::new() } else { self.suspects() };
+        if suspects.is_empty() && outcome != Mended::Renewed {
             self.unnamed_shut = Some((now, address.to_string()));
         }
         let told = self.told_shut.get_mut(&listener).filter(|told| {

@@ -1,0 +1,144 @@
+//! The names that srvwrap has in the file system: its control socket, its pid file, unix listeners.
+//!
+//! ```text
+//!   take ──> control socket, then pid file, before anything else is touched
+//!   a name is removed (a host that tidies up /tmp) ──> inotify, or the next signal ──> it is made anew
+//!   the end ──> each removes its own, while it is still open
+//! ```
+//!
+//! A name that somebody else has taken meanwhile is left to them.
+//!
+//! What this file does not do: bind listeners (`listeners.rs`), or answer who comes by the control socket (`control.rs`).
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use mio::{Interest, Poll};
+
+use crate::config::Config;
+use crate::log::Log;
+use crate::sys::control::{ControlCause, ControlSocket};
+use crate::sys::pid_file::PidFile;
+use crate::sys::vanished::Vanished;
+
+use super::{EventLoop, VANISHED, watch};
+
+/// What [`Vanished`] knows each by; listeners follow.
+const CONTROL: usize = 0;
+const PID_FILE: usize = 1;
+const FIRST_LISTENER: usize = 2;
+
+pub(super) struct Places {
+    pub(super) control: Option<ControlSocket>,
+    pid_file: Option<PidFile>,
+    vanished: Option<Vanished>,
+}
+
+impl Places {
+    /// All or none; but a control socket that nobody has asked for may be missing in the foreground, as in a container
+    /// that cannot be written to.
+    pub(super) fn take(config: &Config, daemon: bool, poll: &Poll, log: &mut Log) -> Result<Places, String> {
+        let control = match ControlSocket::bind(&config.control.path) {
+            Ok(socket) => Some(socket),
+            Err(error) => {
+                let somebody_is_there = matches!(error.cause, ControlCause::Alive { .. });
+                if somebody_is_there || config.control.given || daemon {
+                    return Err(error.to_string());
+                }
+                log.say(&format_args!("{error}; going on without (--socket PATH puts it elsewhere)"));
+                None
+            }
+        };
+        let pid_file = config.pid_file.as_deref().map(PidFile::take).transpose();
+        let pid_file = pid_file.map_err(|error| error.to_string())?;
+        let vanished =
+            Vanished::new().filter(|found| watch(poll, &found.fd(), VANISHED, Interest::READABLE).is_ok());
+        Ok(Places { control, pid_file, vanished })
+    }
+
+    /// For clients that come by it; as often as it is made anew.
+    pub(super) fn watch_control(&self, poll: &Poll) -> io::Result<()> {
+        let Some(socket) = &self.control else { return Ok(()) };
+        match watch(poll, &socket.as_fd(), super::CONTROL, Interest::READABLE) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            watched => watched,
+        }
+    }
+
+    /// The end: whoever comes now finds nobody.
+    pub(super) fn leave(&mut self) {
+        (self.control, self.pid_file) = (None, None);
+    }
+
+    fn watch_own(&mut self) {
+        let Places { control, pid_file, vanished: Some(vanished) } = self else { return };
+        if let Some(socket) = control {
+            vanished.watch(socket.path(), CONTROL);
+        }
+        if let Some(file) = pid_file {
+            vanished.watch(file.path(), PID_FILE);
+        }
+    }
+
+    pub(super) fn write_pid(&mut self, log: &mut Log) {
+        if let Some(Err(error)) = self.pid_file.as_mut().map(PidFile::write) {
+            log.say(&error);
+        }
+    }
+
+    /// Whether something was made anew.
+    fn mend(&mut self, log: &mut Log) -> bool {
+        let mut made = false;
+        if let Some(socket) = self.control.as_mut().filter(|socket| !socket.is_in_place()) {
+            let path = socket.path().to_owned();
+            made |= told(log, &path, socket.bind_anew().map_err(|error| error.to_string()));
+        }
+        if let Some(file) = self.pid_file.as_mut().filter(|file| !file.is_in_place()) {
+            let path = file.path().to_owned();
+            made |= told(log, &path, file.make_anew().map_err(|error| error.to_string()));
+        }
+        made
+    }
+}
+
+fn told(log: &mut Log, path: &Path, made: Result<(), String>) -> bool {
+    let is_made = made.is_ok();
+    let outcome = made.err().unwrap_or("made anew".to_string());
+    log.say(&format_args!("somebody has removed {}: {outcome}", path.display()));
+    is_made
+}
+
+impl EventLoop {
+    /// Something has happened to a file of ours.
+    pub(super) fn handle_vanished(&mut self) {
+        if self.places.vanished.as_mut().is_some_and(|vanished| !vanished.take().is_empty()) {
+            self.look_after_places();
+        }
+    }
+
+    /// Looks at each, and makes anew what is not there.
+    pub(super) fn look_after_places(&mut self) {
+        /// Somebody may remove a name that was just made before it is watched: then it is looked at once more.
+        const TRIES: u8 = 3;
+        for _ in 0..TRIES {
+            let places = self.places.mend(&mut self.log);
+            if let Err(error) = self.places.watch_control(&self.poll) {
+                self.log.say(&format_args!("cannot watch the control socket: {error}"));
+            }
+            let listeners = self.look_after_paths();
+            if !(places || listeners) {
+                return;
+            }
+            self.watch_places();
+        }
+    }
+
+    pub(super) fn watch_places(&mut self) {
+        self.places.watch_own();
+        let Some(vanished) = &mut self.places.vanished else { return };
+        for (index, path) in self.listeners.paths() {
+            vanished.watch(path, FIRST_LISTENER + index);
+        }
+    }
+}
