@@ -30,7 +30,8 @@ struct Bench {
     srvwrap: PathBuf,
     /// The compiled `program.c`.
     program: PathBuf,
-    directory: tempfile::TempDir,
+    /// Where the program is.
+    _directory: tempfile::TempDir,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -52,7 +53,7 @@ impl Bench {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/program.c");
         succeed(Command::new("cc").args(["-O2", "-static", "-o"]).arg(&program).arg(source))?;
         let srvwrap = static_srvwrap()?;
-        Ok(Bench { srvwrap, program, directory })
+        Ok(Bench { srvwrap, program, _directory: directory })
     }
 }
 

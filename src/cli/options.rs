@@ -54,18 +54,6 @@ const DEPLOYS: &[Verb] = &[Verb::Deploy, Verb::Rollback];
 /// Commands that wait for something, and show how it goes on.
 const LONG: &[Verb] =
     &[Verb::Start, Verb::Deploy, Verb::Rollback, Verb::Abort, Verb::Scale, Verb::Stop, Verb::Signal];
-/// Commands that talk to a running srvwrap.
-const CALLS: &[Verb] = &[
-    Verb::Deploy,
-    Verb::Abort,
-    Verb::Rollback,
-    Verb::History,
-    Verb::Scale,
-    Verb::Stop,
-    Verb::Status,
-    Verb::Events,
-    Verb::Signal,
-];
 const ALL: &[Verb] = &Verb::ALL;
 
 const A_DURATION: &str = "a duration, as in 500ms, 30s, 2m or 1h";

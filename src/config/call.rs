@@ -3,7 +3,7 @@
 //! What this module does not do: talk to it, or know what it answers.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use crate::cli::{Given, Options, Typed, UsageError, Verb};
@@ -198,6 +198,7 @@ pub(super) fn truth(given: &Given) -> Result<bool, UsageError> {
 mod tests {
     use super::*;
     use crate::cli::{self, Command};
+    use std::os::unix::ffi::OsStringExt;
     use std::path::PathBuf;
 
     fn surroundings() -> Surroundings {

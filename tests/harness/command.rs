@@ -95,6 +95,14 @@ impl Running {
         }
     }
 
+    /// Whether anything that it has said so far holds these words.
+    pub(crate) fn has_said(&mut self, words: &str) -> bool {
+        while let Ok((stream, line)) = self.lines.try_recv() {
+            self.took(stream, line);
+        }
+        self.told.stdout.iter().chain(&self.told.stderr).any(|line| line.contains(words))
+    }
+
     /// Waits for its end, and for all that it said.
     pub(crate) fn end(mut self) -> Told {
         let until = Instant::now() + PATIENCE;
