@@ -5,7 +5,8 @@ use std::path::Path;
 use nix::sys::signal::Signal;
 
 use crate::harness::command::{start, told};
-use crate::harness::{Srvwrap, is_alive, srvwrap, wait_until};
+use crate::harness::daemon::Home;
+use crate::harness::{Srvwrap, is_alive, srvwrap, wait_until, write_file};
 
 /// Tells who it is in the file `online` and is online at once; ends at TERM when the file `may-end` is there.
 const SERVER: &str = "#!/bin/sh
@@ -134,18 +135,18 @@ fn the_environment_of_a_deploy_is_laid_over_what_there_was_and_stays() {
 #[test]
 fn the_directory_of_a_deploy_is_taken_from_the_callers_and_stays() {
     let srvwrap = serving(&[]);
-    let (path, sub) = (srvwrap.path(), srvwrap.path().join("sub"));
-    std::fs::create_dir(&sub).unwrap();
-    std::fs::copy(path.join("server"), sub.join("server")).unwrap();
-    srvwrap.touch("sub/may-end");
-    let socket = path.join("srvwrap.sock").display().to_string();
+    let path = srvwrap.path();
+    let (caller, release) = (path.join("a"), path.join("a/b"));
+    std::fs::create_dir_all(&release).unwrap();
+    std::fs::copy(path.join("server"), release.join("server")).unwrap();
+    srvwrap.touch("a/b/may-end");
     // From another directory, to the same srvwrap: the directory stays.
-    told(&sub, &["deploy", "--socket", "../srvwrap.sock"]).done();
+    told(&caller, &["deploy", "--socket", "../srvwrap.sock"]).done();
     assert_eq!(of_generation(path, 2), [format!("0  {}", path.display())]);
-    told(&sub, &["deploy", "--cwd", ".", &socket]).done();
+    told(&caller, &["deploy", "--cwd", "b", &path.join("srvwrap.sock").display().to_string()]).done();
     told(path, &["deploy"]).done();
     for generation in [3, 4] {
-        assert_eq!(of_generation(path, generation), [format!("0  {}", sub.display())]);
+        assert_eq!(of_generation(path, generation), [format!("0  {}", release.display())]);
     }
 }
 
@@ -428,4 +429,81 @@ fn events_are_followed_from_now_on_to_the_end_of_srvwrap() {
     assert!(last(&plain).ends_with("Z stopped") && last(&plain).starts_with("20"), "{plain:#?}");
     let stopped: serde_json::Value = serde_json::from_str(last(&json)).unwrap();
     assert_eq!((&stopped["event"], &stopped["counts"]["online"]), (&"stopped".into(), &0.into()));
+}
+
+#[test]
+fn a_start_says_how_many_are_online_whatever_they_have_said_before() {
+    let program = "#!/bin/sh
+        printf 'junk\\n\\001\\377\\nofline\\n{\"a\":1}\\nonline?\\n' >&3
+        echo \"$SRVWRAP_SLOT\" >> slots
+        echo online >&3
+        while :; do sleep 0.02; done
+        ";
+    let home = Home::new().file("server", program);
+    let lines = told(home.path(), &["start", "-n", "3", "./server"]).done();
+    assert!(last(&lines).starts_with("workers online: 3, after "), "{lines:#?}");
+    let sorted = || {
+        let text = home.text("slots");
+        let mut slots: Vec<&str> = text.split_whitespace().collect();
+        slots.sort_unstable();
+        slots.concat()
+    };
+    assert_eq!(sorted(), "012");
+    told(home.path(), &["deploy", "--quiet"]).done();
+    assert_eq!(sorted(), "001122");
+    assert_eq!(told(home.path(), &["stop", "--quiet"]).done(), [""; 0]);
+    assert_eq!(told(home.path(), &["stop"]).done(), ["not running"]);
+}
+
+#[test]
+fn a_start_where_one_is_running_shows_its_status_and_is_1_or_deploys_to_it() {
+    let home = Home::new().file("server", SERVER);
+    std::fs::write(home.at("may-end"), "").unwrap();
+    let first = home.online(&["--env", &format!("SRVWRAP_TEST={}", home.path().display()), "./server"]);
+    let second = told(home.path(), &["start", "-n", "7", "./server"]);
+    assert_eq!(second.code, 1);
+    assert!(last(&second.stderr).contains("is running already"), "{second:?}");
+    assert!(
+        second.stdout[0].contains(&format!("(pid {}), serving generation 1: 1 of 1", first.pid)),
+        "{second:?}"
+    );
+    let variable = format!("SRVWRAP_TEST={}", home.path().display());
+    let third =
+        told(home.path(), &["start", "--or-deploy", "-n", "2", "--env", &variable, "./server"]).done();
+    assert!(last(&third).starts_with("deploy 2 done after"), "{third:#?}");
+    assert_eq!(slots(home.path(), 2), ["0", "1"]);
+    assert!(first.is_alive());
+    told(home.path(), &["stop"]).done();
+}
+
+#[test]
+fn every_path_of_a_start_is_taken_from_the_callers_directory() {
+    let home = Home::new();
+    for directory in ["app", "logs", "run"] {
+        std::fs::create_dir(home.at(directory)).unwrap();
+    }
+    std::fs::write(home.at("app/may-end"), "").unwrap();
+    write_file(&home.at("app"), "server", SERVER);
+    let variable = format!("SRVWRAP_TEST={}", home.path().display());
+    let options = "start --cwd app --pid-file run/pid --socket run/control --log logs/log --stdout logs/out --stderr logs/err";
+    let mut arguments: Vec<&str> = options.split(' ').collect();
+    arguments.extend(["--env", &variable, "./server"]);
+    told(home.path(), &arguments).done();
+    let app = home.at("app");
+    assert_eq!(of_generation(home.path(), 1), [format!("0  {}", app.display())]);
+    for path in ["run/pid", "run/control", "logs/log", "logs/out", "logs/err"] {
+        assert!(home.at(path).exists(), "no {path}");
+    }
+    assert_eq!(app.read_dir().unwrap().count(), 2, "something was made in the workers' directory");
+    told(&app, &["stop", "../run/control"]).done();
+}
+
+#[test]
+fn a_program_that_throws_at_load_ends_the_start_with_1_and_why() {
+    let home = Home::new().file("server", "#!/bin/sh\necho 'no such module' >&2\nexit 1\n");
+    let told = told(home.path(), &["start", "-n", "2", "./server"]);
+    assert_eq!(told.code, 1);
+    assert!(last(&told.stderr).contains("exited with status 1"), "{told:?}");
+    assert!(home.text("stderr.log").contains("no such module"));
+    wait_until("nobody is left", || home.daemon().is_none());
 }

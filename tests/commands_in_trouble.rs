@@ -182,7 +182,8 @@ fn facts_that_come_before_the_answer_are_told_before_it() {
 
 #[test]
 fn json_is_passed_on_as_it_came_and_the_answer_is_its_last_line() {
-    let (_server, client, mut events, order) = deploying(&["deploy", "--json"]);
+    let (_server, client, mut events, order) = deploying(&["deploy", "--json", "-n", "3", "--no-wait"]);
+    assert_eq!(order.body, r#"{"workers":3,"wait":false}"#);
     events.event("deploy 2 began");
     order.ends("failed", 1, "it broke");
     let told = client.end();

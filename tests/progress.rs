@@ -1,10 +1,12 @@
 //! What long commands draw on a terminal: the screen is asked, not the bytes.
 
+use std::path::Path;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::command::command;
+use crate::harness::command::{command, told};
+use crate::harness::daemon::Home;
 use crate::harness::terminal::{Terminal, in_terminal};
 use crate::harness::{Srvwrap, srvwrap, wait_until};
 
@@ -27,16 +29,16 @@ fn gated(workers: u32) -> Srvwrap {
     srvwrap.online()
 }
 
-fn on_terminal(directory: &Srvwrap, arguments: &[&str], size: (u16, u16)) -> Terminal {
+fn on_terminal(directory: &Path, arguments: &[&str], size: (u16, u16)) -> Terminal {
     sized(directory, arguments, size, "xterm")
 }
 
 /// The window has its size before anything is drawn: a shell waits for it.
-fn sized(directory: &Srvwrap, arguments: &[&str], (columns, rows): (u16, u16), term: &str) -> Terminal {
-    let typed = command(directory.path(), arguments);
+fn sized(directory: &Path, arguments: &[&str], (columns, rows): (u16, u16), term: &str) -> Terminal {
+    let typed = command(directory, arguments);
     let mut shell = Command::new("sh");
     shell.args(["-c", "read size; exec \"$0\" \"$@\""]).arg(typed.get_program()).args(typed.get_args());
-    shell.current_dir(directory.path()).env("PWD", directory.path()).env("TERM", term);
+    shell.current_dir(directory).env("PWD", directory).env("TERM", term);
     shell.env_remove("SRVWRAP_SOCKET");
     let mut terminal = in_terminal(shell);
     terminal.resize(columns, rows);
@@ -59,7 +61,7 @@ fn has(lines: &[String], words: &[&str]) -> bool {
 #[test]
 fn a_deploy_shows_a_line_for_each_slot_and_leaves_its_answer() {
     let srvwrap = gated(3);
-    let mut terminal = on_terminal(&srvwrap, &["deploy"], (80, 24));
+    let mut terminal = on_terminal(srvwrap.path(), &["deploy"], (80, 24));
     srvwrap.touch("2-1");
     terminal.wait_until("one of three is online", SIZE, |lines| {
         has(lines, &["deploy 2  [######..............]  1/3 online"])
@@ -87,7 +89,7 @@ fn a_deploy_shows_a_line_for_each_slot_and_leaves_its_answer() {
 fn ctrl_c_aborts_a_deploy_and_leaves_a_clean_screen() {
     let mut srvwrap = gated(2);
     srvwrap.touch("may-end");
-    let mut terminal = on_terminal(&srvwrap, &["deploy"], (80, 24));
+    let mut terminal = on_terminal(srvwrap.path(), &["deploy"], (80, 24));
     terminal
         .wait_until("both are starting", SIZE, |lines| has(lines, &["  slot 1", "generation 2", "starting"]));
     terminal.press("\x03");
@@ -101,7 +103,7 @@ fn ctrl_c_aborts_a_deploy_and_leaves_a_clean_screen() {
 fn a_failed_deploy_leaves_the_reason_and_nothing_else() {
     let srvwrap = gated(1);
     srvwrap.touch("may-end");
-    let mut terminal = on_terminal(&srvwrap, &["deploy", "--", "false"], (80, 24));
+    let mut terminal = on_terminal(srvwrap.path(), &["deploy", "--", "false"], (80, 24));
     assert_eq!(terminal.exit_code(), 1);
     let lines = last_screen(&mut terminal, SIZE);
     let text = lines.concat();
@@ -112,7 +114,7 @@ fn a_failed_deploy_leaves_the_reason_and_nothing_else() {
 #[test]
 fn where_there_are_more_slots_than_rows_those_online_are_left_out() {
     let srvwrap = gated(12);
-    let mut terminal = on_terminal(&srvwrap, &["deploy"], (80, 10));
+    let mut terminal = on_terminal(srvwrap.path(), &["deploy"], (80, 10));
     let size = (80, 10);
     terminal.wait_until("not all fit", size, |lines| {
         has(lines, &["deploy 2  [....................]  0/12 online"]) && has(lines, &["  and 5 more"])
@@ -137,7 +139,7 @@ fn where_there_are_more_slots_than_rows_those_online_are_left_out() {
 #[test]
 fn a_narrow_terminal_is_never_wrapped() {
     let srvwrap = gated(2);
-    let mut terminal = on_terminal(&srvwrap, &["deploy"], (30, 24));
+    let mut terminal = on_terminal(srvwrap.path(), &["deploy"], (30, 24));
     let size = (30, 24);
     terminal.wait_until("a line that is cut", size, |lines| {
         has(lines, &["deploy 2  [.................…"]) && lines.len() == 5
@@ -158,7 +160,7 @@ fn a_terminal_that_cannot_move_its_cursor_gets_plain_lines() {
     let srvwrap = gated(1);
     srvwrap.touch("may-end");
     srvwrap.touch("2-0");
-    let mut terminal = sized(&srvwrap, &["deploy"], (80, 24), "dumb");
+    let mut terminal = sized(srvwrap.path(), &["deploy"], (80, 24), "dumb");
     assert_eq!(terminal.exit_code(), 0);
     assert!(!terminal.text().contains('\x1b'), "{}", terminal.text());
     let lines = last_screen(&mut terminal, SIZE);
@@ -172,7 +174,7 @@ fn a_terminal_that_cannot_move_its_cursor_gets_plain_lines() {
 fn a_scaling_shows_the_slots_that_fill() {
     let srvwrap = gated(1);
     srvwrap.touch("may-end");
-    let mut terminal = on_terminal(&srvwrap, &["scale", "3"], (80, 24));
+    let mut terminal = on_terminal(srvwrap.path(), &["scale", "3"], (80, 24));
     srvwrap.touch("1-2");
     terminal.wait_until("two of three are online", SIZE, |lines| {
         has(lines, &["scale  [#############.......]  2/3 online"]) && has(lines, &["  slot 1", "starting"])
@@ -186,7 +188,7 @@ fn a_scaling_shows_the_slots_that_fill() {
 #[test]
 fn a_stop_counts_down_and_ends_when_srvwrap_has() {
     let mut srvwrap = gated(2);
-    let mut terminal = on_terminal(&srvwrap, &["stop"], (80, 24));
+    let mut terminal = on_terminal(srvwrap.path(), &["stop"], (80, 24));
     terminal.wait_until("both retire", SIZE, |lines| {
         has(lines, &["stop  [....................]  0/2 ended"]) && has(lines, &["  slot 1", "retiring"])
     });
@@ -200,7 +202,7 @@ fn a_stop_counts_down_and_ends_when_srvwrap_has() {
 fn a_watched_status_is_redrawn_in_place_until_ctrl_c() {
     let srvwrap = gated(2);
     srvwrap.touch("may-end");
-    let mut terminal = on_terminal(&srvwrap, &["status", "--watch", "--interval", "50ms"], (80, 24));
+    let mut terminal = on_terminal(srvwrap.path(), &["status", "--watch", "--interval", "50ms"], (80, 24));
     let one_table = |lines: &[String]| lines.iter().filter(|line| line.starts_with("slot ")).count() == 1;
     terminal.wait_until("a status", SIZE, |lines| has(lines, &["2 of 2 workers online"]) && one_table(lines));
     srvwrap.signal(Signal::SIGTTIN);
@@ -215,7 +217,7 @@ fn a_watched_status_is_redrawn_in_place_until_ctrl_c() {
 fn a_watched_status_ends_with_3_when_srvwrap_does() {
     let mut srvwrap = gated(1);
     srvwrap.touch("may-end");
-    let mut terminal = on_terminal(&srvwrap, &["status", "--watch", "--interval", "50ms"], (80, 24));
+    let mut terminal = on_terminal(srvwrap.path(), &["status", "--watch", "--interval", "50ms"], (80, 24));
     terminal.wait_until("a status", SIZE, |lines| has(lines, &["1 of 1 workers online"]));
     srvwrap.signal(Signal::SIGTERM);
     assert_eq!(srvwrap.exit_code(), 0);
@@ -227,7 +229,7 @@ fn a_watched_status_ends_with_3_when_srvwrap_does() {
 fn a_terminal_that_is_closed_leaves_the_deploy_alone() {
     let mut srvwrap = gated(1);
     srvwrap.touch("may-end");
-    let mut terminal = on_terminal(&srvwrap, &["deploy"], (80, 24));
+    let mut terminal = on_terminal(srvwrap.path(), &["deploy"], (80, 24));
     terminal
         .wait_until("it is starting", SIZE, |lines| has(lines, &["  slot 0", "generation 2", "starting"]));
     terminal.hang_up();
@@ -235,4 +237,39 @@ fn a_terminal_that_is_closed_leaves_the_deploy_alone() {
     srvwrap.touch("2-0");
     srvwrap.wait_for("deploy 2 done");
     wait_until("the new worker alone", || srvwrap.children().len() == 1);
+}
+
+#[test]
+fn a_start_shows_its_workers_and_leaves_its_answer() {
+    let home = Home::new().file("gated", GATED);
+    let mut terminal = on_terminal(home.path(), &["start", "-n", "2", "./gated"], (80, 24));
+    terminal.wait_until("both are starting", SIZE, |lines| {
+        has(lines, &["start  [....................]  0/2 online"])
+            && has(lines, &["  slot 0", "generation 1", "starting"])
+            && has(lines, &["  slot 1", "generation 1", "starting"])
+    });
+    std::fs::write(home.at("1-0"), "").unwrap();
+    terminal.wait_until("one is online", SIZE, |lines| {
+        has(lines, &["start  [##########..........]  1/2 online"])
+    });
+    std::fs::write(home.at("1-1"), "").unwrap();
+    assert_eq!(terminal.exit_code(), 0);
+    let lines = last_screen(&mut terminal, SIZE);
+    assert!(lines.len() == 1 && lines[0].starts_with("workers online: 2, after "), "{lines:#?}");
+    std::fs::write(home.at("may-end"), "").unwrap();
+    told(home.path(), &["stop"]).done();
+}
+
+#[test]
+fn ctrl_c_aborts_a_start_and_nothing_is_left_running() {
+    let home = Home::new().file("gated", GATED);
+    std::fs::write(home.at("may-end"), "").unwrap();
+    let mut terminal = on_terminal(home.path(), &["start", "./gated"], (80, 24));
+    terminal
+        .wait_until("it is starting", SIZE, |lines| has(lines, &["  slot 0", "generation 1", "starting"]));
+    terminal.press("\x03");
+    assert_eq!(terminal.exit_code(), 5);
+    let lines = last_screen(&mut terminal, SIZE);
+    assert_eq!(lines, ["srvwrap: start aborted"]);
+    wait_until("the daemon is gone", || home.daemon().is_none());
 }
