@@ -357,9 +357,11 @@ impl EventLoop {
         let mut events = mio::Events::with_capacity(256);
         while self.flush_clients() {
             let left = until - self.now();
-            if left.is_zero() || self.poll.poll(&mut events, Some(left)).is_err() {
+            if left.is_zero() {
                 break;
             }
+            // An error is a signal, and there is time for another look.
+            let _ = self.poll.poll(&mut events, Some(left));
         }
     }
 

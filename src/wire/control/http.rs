@@ -304,7 +304,7 @@ fn length(headers: &Headers<'_>, modern: bool) -> Result<Length, Refusal> {
             if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
                 return Err(ambiguous("its Content-Length is not a number"));
             }
-            let number = str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+            let number = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
             // More than there are numbers is more than any limit.
             Ok(Length::Left(number.unwrap_or(usize::MAX)))
         }

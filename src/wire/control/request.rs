@@ -142,7 +142,7 @@ fn variable(name: &Text) -> Result<(), Fault> {
         return Err(format!("has a name that no variable can have: {:?}", name.0));
     }
     if is_reserved(&name.0) {
-        return Err(format!("must not have {}: srvwrap sets or removes it itself", name.0.display()));
+        return Err(format!("must not have {}: srvwrap sets or removes it itself", name.0.to_string_lossy()));
     }
     Ok(())
 }
