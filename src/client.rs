@@ -113,18 +113,15 @@ fn give(socket: &Path, display: Display, order: Order, startup: &Startup) -> u8 
     // Asked for while it is there.
     let process = if aim == Some(Aim::Stop) { follow.process() } else { None };
     let end = follow.wait(&mut view);
-    let code = match end {
-        End::Troubled(trouble) if aim == Some(Aim::Stop) && is_gone(&trouble, socket) => {
-            not_running(&mut view)
-        }
-        End::Answered(ref answer, _) if aim == Some(Aim::Stop) && answer.outcome == Outcome::Done => {
-            let gone = wait_until_gone(&mut follow, process.as_ref().map(AsFd::as_fd), socket);
-            let code = finish(end, &mut view, &follow, what, socket);
-            if gone { code } else { still_there(&follow) }
-        }
-        _ => finish(end, &mut view, &follow, what, socket),
-    };
-    view.output.exit_code(code)
+    if matches!(&end, End::Troubled(trouble) if aim == Some(Aim::Stop) && is_gone(trouble, socket)) {
+        return not_running(&mut view);
+    }
+    let is_stopped =
+        aim == Some(Aim::Stop) && matches!(&end, End::Answered(answer, _) if answer.outcome == Outcome::Done);
+    let process = process.as_ref().map(AsFd::as_fd);
+    let is_left = is_stopped && !wait_until_gone(&mut follow, process, socket);
+    let code = finish(end, &mut view, &follow, what, socket);
+    view.output.exit_code(if is_left { still_there(&follow) } else { code })
 }
 
 /// What there is to show while an order is carried out, and what it is called.
@@ -198,6 +195,7 @@ fn wait_until_gone(follow: &mut Follow<'_>, process: Option<BorrowedFd<'_>>, soc
 
 fn still_there(follow: &Follow<'_>) -> u8 {
     if follow.interrupted {
+        complain(&"not waiting for the end of srvwrap itself");
         return ABORTED;
     }
     complain(&"its workers are stopped, but srvwrap itself has not ended yet");

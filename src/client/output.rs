@@ -52,7 +52,6 @@ impl Output {
 
 fn write(stdout: &impl AsFd, mut bytes: &[u8]) -> Result<(), Errno> {
     while !bytes.is_empty() {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "the system has a hundred more")]
         match unistd::write(stdout, bytes) {
             Ok(written) => bytes = &bytes[written..],
             Err(Errno::EINTR) => {}
