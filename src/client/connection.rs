@@ -176,7 +176,6 @@ mod tests {
         let path = directory.path().join("srvwrap.sock");
         let listener = UnixListener::bind(&path).unwrap();
         thread::scope(|scope| {
-            #[expect(clippy::disallowed_methods, reason = "a server beside the client")]
             scope.spawn(|| {
                 let mut stream = listener.accept().unwrap().0;
                 let mut request = [0; 1024];

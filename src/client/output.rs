@@ -96,7 +96,6 @@ mod tests {
         nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).unwrap();
         let text = vec![b'x'; 300_000];
         let read = std::thread::scope(|scope| {
-            #[expect(clippy::disallowed_methods, reason = "a reader beside the writer")]
             let reading = scope.spawn(|| {
                 let mut read = vec![0; 300_000];
                 reader.read_exact(&mut read).map(|()| read)
