@@ -102,7 +102,7 @@ fn a_directory_that_has_gone_is_named_and_waited_for() {
     let mut srvwrap = srvwrap(["sh", "-c", "echo online >&3; exec sleep 1000"])
         .with(|command| _ = command.current_dir(&directory).env("PWD", &directory))
         .online();
-    std::fs::remove_dir(&directory).expect("it is empty");
+    std::fs::remove_dir_all(&directory).expect("our directory");
     srvwrap.signal(Signal::SIGHUP);
     let line = srvwrap.wait_for("deploy 2 failed: ");
     let words = format!("cannot change directory to {}: No such file or directory", directory.display());

@@ -123,7 +123,8 @@ impl EventLoop {
         const TRIES: u8 = 3;
         for _ in 0..TRIES {
             let places = self.places.mend(&mut self.log);
-            if let Err(error) = self.places.watch_control(&self.poll) {
+            let watched = if places { self.places.watch_control(&self.poll) } else { Ok(()) };
+            if let Err(error) = watched {
                 self.log.say(&format_args!("cannot watch the control socket: {error}"));
             }
             let listeners = self.look_after_paths();
