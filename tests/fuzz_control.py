@@ -391,6 +391,8 @@ def main():
     if not os.path.exists(options.binary):
         print(f"there is no {options.binary}: cargo build makes it", file=sys.stderr)
         return 2
+    # So that what was started is ended, whoever ends this.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by TERM"))
     try:
         if options.only != "stop":
             fuzz_all_but_stop(options)
