@@ -190,8 +190,9 @@ impl Daemon {
     }
 }
 
+/// As it was named, symlinks and `..` in it included, but for dots and slashes that mean nothing.
 fn absolute(path: &OsStr, surroundings: &Surroundings) -> PathBuf {
-    surroundings.directory.join(path)
+    surroundings.directory.join(path).components().collect()
 }
 
 /// The option, else the environment's, else the one in the caller's directory.

@@ -21,6 +21,8 @@ mod bad_input;
 mod boot;
 mod commands;
 mod commands_in_trouble;
+mod control;
+mod control_limits;
 mod control_socket;
 mod crashes;
 mod daemon;

@@ -1,6 +1,7 @@
 //! Starts srvwrap as a user would, reads its notices, and ends it by its id.
 
 pub(crate) mod command;
+pub(crate) mod control;
 pub(crate) mod daemon;
 pub(crate) mod examples;
 pub(crate) mod http;

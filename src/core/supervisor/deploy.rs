@@ -165,14 +165,16 @@ impl Supervisor {
             return;
         };
         let after = now - terms.since;
-        let notice = match (terms.asker, outcome) {
-            (Asker::Boot, _) => Notice::Booted { count, after },
-            (_, Outcome::Done) => Notice::Deploy { generation, news: DeployNews::Done { count, after } },
-            (_, Outcome::TimedOut | Outcome::Aborted | Outcome::Failed | Outcome::Refused) => {
-                Notice::Deploy { generation, news: DeployNews::DoneLate { outcome, count, after } }
+        let news = match outcome {
+            Outcome::Done => DeployNews::Done { count, after },
+            Outcome::TimedOut | Outcome::Aborted | Outcome::Failed | Outcome::Refused => {
+                DeployNews::DoneLate { outcome, count, after }
             }
         };
-        if terms.asker != Asker::Boot {
+        let boots = terms.asker == Asker::Boot;
+        let notice =
+            if boots { Notice::Booted { count, after } } else { Notice::Deploy { generation, news } };
+        if !boots {
             self.notice(notice.clone());
         }
         self.history.end(now, outcome, &notice);
