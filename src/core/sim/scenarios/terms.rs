@@ -202,3 +202,13 @@ fn the_history_tells_who_deployed_what_and_how_it_ended() {
         ]
     );
 }
+
+#[test]
+fn a_second_stop_in_less_of_a_hurry_gives_strangers_no_more_time() {
+    let mut stage = Stage::serving(1);
+    stage.strangers = true;
+    stage.ask(Request::Stop { timeout: Some(Duration::from_secs(3)) });
+    stage.ask(Request::Stop { timeout: Some(Duration::from_secs(100)) });
+    stage.seconds(3);
+    assert_eq!(stage.ended, Some(0));
+}
