@@ -5,6 +5,7 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::socket::{MsgFlags, Shutdown, SockFlag, accept4, send, shutdown};
 
@@ -16,7 +17,6 @@ use super::notice_fd::receive as receive_from;
 pub(crate) fn accept(listener: &impl AsFd) -> Result<Option<OwnedFd>, Errno> {
     loop {
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-        #[expect(clippy::wildcard_enum_match_arm, reason = "the rest are reasons to pause")]
         match accept4(listener.as_fd().as_raw_fd(), flags) {
             // SAFETY: the number is new, and ours alone.
             Ok(fd) => return Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) })),
@@ -25,6 +25,13 @@ pub(crate) fn accept(listener: &impl AsFd) -> Result<Option<OwnedFd>, Errno> {
             Err(errno) => return Err(errno),
         }
     }
+}
+
+/// Whether somebody is there to be accepted. Where there is no room for a descriptor, accepting tells nothing of that.
+pub(crate) fn somebody_waits(listener: &impl AsFd) -> bool {
+    let mut asked = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+    // Who cannot be asked is taken to have somebody, and tried again.
+    poll(&mut asked, PollTimeout::ZERO) != Ok(0)
 }
 
 /// One read. Every error is an end.
@@ -46,7 +53,6 @@ pub(crate) enum Sent {
 /// One write.
 pub(crate) fn send_some(stream: BorrowedFd<'_>, bytes: &[u8]) -> Sent {
     loop {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "whatever it is, it is the end of this stream")]
         return match send(stream.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT) {
             Ok(count) => Sent::Bytes(count),
             Err(Errno::EAGAIN) => Sent::Full,
@@ -85,7 +91,9 @@ mod tests {
         listener.set_nonblocking(true).unwrap();
         assert!(accept(&listener).unwrap().is_none());
         let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert!(somebody_waits(&listener));
         let accepted = accept(&listener).unwrap().expect("one is there");
+        assert!(!somebody_waits(&listener));
         assert_eq!(receive(accepted.as_fd(), &mut [0; 8]), Received::Nothing);
     }
 

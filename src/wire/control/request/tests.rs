@@ -1,5 +1,7 @@
 //! What bodies mean, and the sentences that the wrong ones get.
 
+#![expect(clippy::disallowed_types, reason = "what prop_oneof expands to")]
+
 use super::*;
 
 use proptest::prelude::*;
