@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 
-use super::{Command, UsageError, help};
+use super::{Command, UsageError, help, usage_error};
 
 /// A command: the very first word of the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(super) fn question(first: &OsStr, rest: &[OsString]) -> Result<Command, Usag
             word: word.clone(),
             because: format!(
                 "{0} has no use for it; a program of that name is run with: srvwrap -- {0}",
-                first.display()
+                usage_error::shown(first)
             ),
         }),
     }

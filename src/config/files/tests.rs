@@ -11,7 +11,7 @@ fn in_surroundings(line: &[&str], surroundings: &Surroundings) -> Result<Config,
     let words: Vec<OsString> = line.iter().chain(&["x"]).map(OsString::from).collect();
     match cli::parse(&words)? {
         Command::Typed(typed) => Config::from_typed(&typed, surroundings),
-        command => panic!("{line:?} gives {command:?}"),
+        command @ (Command::Help(_) | Command::Version) => panic!("{line:?} gives {command:?}"),
     }
 }
 
@@ -23,7 +23,7 @@ fn started(line: &[&str]) -> Result<(Config, Option<Daemon>), UsageError> {
             let config = Config::from_typed(&typed, &surroundings())?;
             Ok((config, Daemon::from_typed(&typed, &surroundings())?))
         }
-        command => panic!("{line:?} gives {command:?}"),
+        command @ (Command::Help(_) | Command::Version) => panic!("{line:?} gives {command:?}"),
     }
 }
 
