@@ -17,7 +17,6 @@ use super::notice_fd::receive as receive_from;
 pub(crate) fn accept(listener: &impl AsFd) -> Result<Option<OwnedFd>, Errno> {
     loop {
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-        #[expect(clippy::wildcard_enum_match_arm, reason = "the rest are reasons to pause")]
         match accept4(listener.as_fd().as_raw_fd(), flags) {
             // SAFETY: the number is new, and ours alone.
             Ok(fd) => return Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) })),
@@ -54,7 +53,6 @@ pub(crate) enum Sent {
 /// One write.
 pub(crate) fn send_some(stream: BorrowedFd<'_>, bytes: &[u8]) -> Sent {
     loop {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "whatever it is, it is the end of this stream")]
         return match send(stream.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT) {
             Ok(count) => Sent::Bytes(count),
             Err(Errno::EAGAIN) => Sent::Full,
