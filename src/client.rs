@@ -113,18 +113,15 @@ fn give(socket: &Path, display: Display, order: Order, startup: &Startup) -> u8 
     // Asked for while it is there.
     let process = if aim == Some(Aim::Stop) { follow.process() } else { None };
     let end = follow.wait(&mut view);
-    let code = match end {
-        End::Troubled(trouble) if aim == Some(Aim::Stop) && is_gone(&trouble, socket) => {
-            not_running(&mut view)
-        }
-        End::Answered(ref answer, _) if aim == Some(Aim::Stop) && answer.outcome == Outcome::Done => {
-            let gone = wait_until_gone(&mut follow, process.as_ref().map(AsFd::as_fd), socket);
-            let code = finish(end, &mut view, &follow, what, socket);
-            if gone { code } else { still_there(&follow) }
-        }
-        _ => finish(end, &mut view, &follow, what, socket),
-    };
-    view.output.exit_code(code)
+    if matches!(&end, End::Troubled(trouble) if aim == Some(Aim::Stop) && is_gone(trouble, socket)) {
+        return not_running(&mut view);
+    }
+    let is_stopped =
+        aim == Some(Aim::Stop) && matches!(&end, End::Answered(answer, _) if answer.outcome == Outcome::Done);
+    let process = process.as_ref().map(AsFd::as_fd);
+    let is_left = is_stopped && !wait_until_gone(&mut follow, process, socket);
+    let code = finish(end, &mut view, &follow, what, socket);
+    view.output.exit_code(if is_left { still_there(&follow) } else { code })
 }
 
 /// What there is to show while an order is carried out, and what it is called.
@@ -166,10 +163,25 @@ fn finish(end: End, view: &mut View, follow: &Follow<'_>, what: &str, log: &Path
     }
 }
 
-/// Whether what a stop wants is so already: it ended before it was asked, or before it could answer.
+/// Whether what a stop wants is so already: it ended before it was asked, or before it could answer. One that is just
+/// ending may still be reached for a moment.
 fn is_gone(trouble: &Trouble, socket: &Path) -> bool {
-    let ended = matches!(trouble, Trouble::NotRunning(_) | Trouble::Vanished);
-    ended && matches!(connect(socket), Err(ConnectError::NotRunning))
+    match trouble {
+        Trouble::NotRunning(_) => true,
+        Trouble::Vanished => {
+            let until = follow::now() + LAST_MOMENT;
+            while is_reached(socket) && follow::now() < until {
+                follow::wait_for_any(&mut [], Some(BETWEEN_LOOKS));
+            }
+            !is_reached(socket)
+        }
+        Trouble::Unreachable { .. } | Trouble::Refused(_) => false,
+        Trouble::Silent | Trouble::Lost(_) | Trouble::Garbled(_) => false,
+    }
+}
+
+fn is_reached(socket: &Path) -> bool {
+    !matches!(connect(socket), Err(ConnectError::NotRunning))
 }
 
 fn not_running(view: &mut View) -> u8 {
@@ -180,6 +192,8 @@ fn not_running(view: &mut View) -> u8 {
 
 /// srvwrap answers as soon as no worker is left, and ends then. Its last words may take it a moment.
 const LAST_WORDS: Duration = Duration::from_secs(10);
+/// The same, where it did not answer.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
 fn wait_until_gone(follow: &mut Follow<'_>, process: Option<BorrowedFd<'_>>, socket: &Path) -> bool {
@@ -187,7 +201,7 @@ fn wait_until_gone(follow: &mut Follow<'_>, process: Option<BorrowedFd<'_>>, soc
         return follow.wait_for(process, LAST_WORDS);
     }
     let until = follow::now() + LAST_WORDS;
-    while !matches!(connect(socket), Err(ConnectError::NotRunning)) {
+    while is_reached(socket) {
         if follow.interrupted || follow::now() > until {
             return false;
         }
@@ -198,6 +212,7 @@ fn wait_until_gone(follow: &mut Follow<'_>, process: Option<BorrowedFd<'_>>, soc
 
 fn still_there(follow: &Follow<'_>) -> u8 {
     if follow.interrupted {
+        complain(&"not waiting for the end of srvwrap itself");
         return ABORTED;
     }
     complain(&"its workers are stopped, but srvwrap itself has not ended yet");

@@ -159,6 +159,7 @@ impl EventLoop {
             self.handle_deaths();
             self.listen_to_paused();
             self.look_after_overdue();
+            self.look_after_due_places();
             self.handle_timeout();
             self.perform();
             self.serve_clients();
@@ -186,7 +187,12 @@ impl EventLoop {
     }
 
     fn wait(&mut self, events: &mut Events) {
-        let turns = [self.workers.next_turn(), self.listeners.next_turn(), self.control.next_turn()];
+        let turns = [
+            self.workers.next_turn(),
+            self.listeners.next_turn(),
+            self.control.next_turn(),
+            self.places.next_turn(),
+        ];
         let deadline = [self.supervisor.poll_timeout()].into_iter().chain(turns).flatten().min();
         let timeout = if self.deaths_left || self.effects_left || self.control.has_more() {
             Some(Duration::ZERO)

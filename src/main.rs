@@ -15,6 +15,7 @@
 //! - [`wire`] turns what workers write into messages. Pure.
 //! - [`sys`] touches the operating system and decides nothing. All `unsafe` is there.
 //! - [`event_loop`] is the only place where these meet, and has the only clock.
+//! - [`client`] is the other side of the control socket: the commands that talk to a running srvwrap.
 //! - [`start`] makes a daemon of what `run` is in the foreground, and waits for it to be online.
 //! - [`environment`], [`cli`], [`config`], [`units`] are pure; [`log`] is srvwrap's voice.
 //!

@@ -74,7 +74,7 @@ fn running_already(config: Config, daemon: &Daemon, spec: Spec, startup: &Startu
     let display = daemon.display;
     if daemon.or_deploy {
         let socket = config.control.path.clone();
-        let act = Act::Order(Order::Deploy(deploy_of(config, spec)));
+        let act = Act::Order(Order::Deploy(deploy_of(&config, spec)));
         return client::run(Call { socket, display, act }, startup);
     }
     let socket = config.control.path;
@@ -87,7 +87,7 @@ fn running_already(config: Config, daemon: &Daemon, spec: Spec, startup: &Startu
 }
 
 /// What a start would have run, as a deploy.
-fn deploy_of(config: Config, spec: Spec) -> Deploy {
+fn deploy_of(config: &Config, spec: Spec) -> Deploy {
     let environment = spec.environment.into_iter().map(|(name, value)| (Text(name), Some(Text(value))));
     Deploy {
         program: Some(spec.argv.into_iter().map(Text).collect()),

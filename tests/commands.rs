@@ -4,9 +4,9 @@ use std::path::Path;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::command::{start, told};
+use crate::harness::command::{command, run, start, told};
 use crate::harness::daemon::Home;
-use crate::harness::{Srvwrap, is_alive, srvwrap, wait_until, write_file};
+use crate::harness::{Srvwrap, is_alive, require, srvwrap, wait_until, write_file};
 
 /// Tells who it is in the file `online` and is online at once; ends at TERM when the file `may-end` is there.
 const SERVER: &str = "#!/bin/sh
@@ -506,4 +506,55 @@ fn a_program_that_throws_at_load_ends_the_start_with_1_and_why() {
     assert!(last(&told.stderr).contains("exited with status 1"), "{told:?}");
     assert!(home.text("stderr.log").contains("no such module"));
     wait_until("nobody is left", || home.daemon().is_none());
+}
+
+#[test]
+fn the_callers_variables_are_laid_over_those_of_the_spec_on_request() {
+    let srvwrap = serving(&["--env", "COLOR=red"]);
+    let here = srvwrap.path().display();
+    for (arguments, color) in [(["deploy"].as_slice(), "red"), (&["deploy", "--inherit-env"], "blue")] {
+        let mut deploy = command(srvwrap.path(), arguments);
+        deploy.env("COLOR", "blue");
+        run(deploy).end().done();
+        let generation = if color == "red" { 2 } else { 3 };
+        assert_eq!(of_generation(srvwrap.path(), generation), [format!("0 {color} {here}")]);
+    }
+}
+
+#[test]
+fn a_deploy_without_room_for_its_descriptors_fails_and_the_old_ones_serve_on() {
+    let mut srvwrap = serving(&[]);
+    let limit = |most: u64| {
+        let limit = libc::rlimit { rlim_cur: most, rlim_max: 4096 };
+        // SAFETY: the struct lives through the call.
+        let done = unsafe {
+            libc::prlimit(srvwrap.pid() as i32, libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut())
+        };
+        assert_eq!(done, 0);
+    };
+    limit(4096);
+    // One for the client, and too few for a worker.
+    limit(srvwrap.open_descriptors() as u64 + 3);
+    let told_so = told(srvwrap.path(), &["deploy", "--quiet"]);
+    assert_eq!(told_so.code, 1, "{told_so:?}");
+    assert!(last(&told_so.stderr).contains("Too many open files"), "{told_so:?}");
+    assert!(last(&told_so.stderr).ends_with("; generation 1 keeps serving"), "{told_so:?}");
+    limit(4096);
+    told(srvwrap.path(), &["deploy"]).done();
+    srvwrap.wait_for("deploy 3 done");
+}
+
+#[test]
+fn a_stop_from_another_pid_namespace_waits_for_the_end_too() {
+    if !require::pid_namespace() {
+        return;
+    }
+    let mut srvwrap = serving(&[]);
+    let stop = command(srvwrap.path(), &["stop", "--quiet"]);
+    let mut apart = std::process::Command::new("unshare");
+    apart.args(["--fork", "--pid", "--kill-child"]).arg(stop.get_program()).args(stop.get_args());
+    apart.current_dir(srvwrap.path()).env("PWD", srvwrap.path()).stdin(std::process::Stdio::null());
+    assert_eq!(run(apart).end().done(), [""; 0]);
+    assert_eq!(told(srvwrap.path(), &["stop"]).done(), ["not running"]);
+    assert_eq!(srvwrap.exit_code(), 0);
 }

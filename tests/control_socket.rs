@@ -2,6 +2,7 @@
 //! elsewhere.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -11,7 +12,7 @@ use std::thread;
 use nix::sys::signal::Signal;
 
 use crate::harness::daemon::listener_at;
-use crate::harness::{Srvwrap, Starting, before_exec, srvwrap, wait_until};
+use crate::harness::{PATIENCE, Srvwrap, Starting, before_exec, srvwrap, wait_until};
 
 const IDLE: [&str; 3] = ["sh", "-c", "echo online >&3; exec sleep 1000"];
 
@@ -160,6 +161,12 @@ fn one_that_was_removed_is_made_anew() {
         fs::remove_file(&path).unwrap();
         srvwrap.wait_for("srvwrap.sock: made anew");
         assert_eq!(listener_at(&path), Some(srvwrap.pid() as i32));
+        let mut client = UnixStream::connect(&path).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }
     assert_eq!(srvwrap.stop().matches("made anew").count(), 3);
 }

@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use crate::harness::daemon::{Daemon, Home, listener_at, returned};
 use crate::harness::proc;
 use crate::harness::terminal::in_terminal;
-use crate::harness::{BINARY, before_exec, pipe, require, wait_until};
+use crate::harness::{BINARY, before_exec, pipe, require, send, wait_until};
 
 const IDLE: [&str; 3] = ["sh", "-c", "echo online >&3; exec sleep 1000"];
 /// Online once the file `go` is there.
@@ -110,9 +110,10 @@ fn a_log_that_is_no_file_is_refused_and_a_fifo_is_not_waited_for() {
             assert!(returned.stderr.trim_end().ends_with(&words), "{}", returned.stderr);
         }
     }
+    let home = Home::new();
     let daemon =
         home.online(&with(&["--log", "/dev/null", "--stdout", "/dev/null", "--stderr", "/dev/null"], &IDLE));
-    assert_eq!(home.names(), ["fifo", "link", "srvwrap.sock"]);
+    assert_eq!(home.names(), ["srvwrap.sock"]);
     daemon.stop();
 }
 
@@ -222,9 +223,42 @@ fn where_one_is_running_nothing_is_touched_and_start_fails() {
     let returned = home.start(&with(&["--pid-file", "srvwrap.pid"], &IDLE));
     assert_eq!(returned.code, 1);
     assert!(returned.stderr.contains("srvwrap is running already"), "{}", returned.stderr);
+    assert!(returned.stdout.contains(&daemon.pid.to_string()), "its status: {}", returned.stdout);
     assert_eq!((home.text("srvwrap.log"), home.text("srvwrap.pid"), home.names()), before);
     assert_eq!(listener_at(&home.at("srvwrap.sock")), Some(daemon.pid));
     daemon.stop();
+}
+
+#[test]
+fn start_or_deploy_starts_where_none_runs_and_deploys_where_one_does() {
+    let home =
+        Home::new().file("new.sh", "#!/bin/sh\necho $COLOUR >>seen; echo online >&3; exec sleep 1000\n");
+    let daemon = home.online(&with(&["--or-deploy"], &IDLE));
+    let mut command = home.start_command(&["--or-deploy", "-n2", "./new.sh"]);
+    command.env("COLOUR", "green");
+    let told = returned(command);
+    assert_eq!(told.code, 0, "{}", told.stderr);
+    assert_eq!(home.text("seen"), "green\ngreen\n");
+    assert_eq!(listener_at(&home.at("srvwrap.sock")), Some(daemon.pid));
+    assert_eq!(proc::children(daemon.pid).len(), 2);
+
+    let told = home.start(&["--or-deploy", "sh", "-c", "exit 3"]);
+    assert_eq!(told.code, 1, "{}", told.stderr);
+    assert_eq!(proc::children(daemon.pid).len(), 2);
+    daemon.stop();
+}
+
+#[test]
+fn an_interrupt_of_start_ends_what_it_has_begun() {
+    let home = Home::new();
+    let caller = home.start_command(&GATED).spawn().unwrap();
+    wait_until("the worker has begun", || home.at("begun").exists());
+    let daemon = home.daemon().unwrap();
+    send(caller.id() as i32, Signal::SIGINT);
+    let output = caller.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(5), "{}", String::from_utf8_lossy(&output.stderr));
+    daemon.wait();
+    assert_eq!(home.names(), ["begun", "srvwrap.log", "stderr.log", "stdout.log"]);
 }
 
 #[test]

@@ -43,7 +43,8 @@ fn terminal(readme: &str) -> impl Iterator<Item = &str> {
 /// Numbers and times differ from run to run, and so does the order of what happens at the same time.
 fn normal(line: &str) -> String {
     let mut normal = String::new();
-    for character in line.trim().chars() {
+    // Columns are as wide as what is in them.
+    for character in line.split_whitespace().collect::<Vec<_>>().join(" ").chars() {
         let digit = character.is_ascii_digit() || (character == '.' && normal.ends_with('#'));
         if !digit {
             normal.push(character);
@@ -76,6 +77,7 @@ impl Shell {
             .current_dir(directory)
             .env("PATH", path)
             .env_remove("WEB_CONCURRENCY")
+            .env_remove("SRVWRAP_SOCKET")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .process_group(0)
@@ -110,10 +112,11 @@ impl Shell {
 }
 
 impl Drop for Shell {
-    /// Its jobs have groups of their own: srvwrap is stopped by its last command or, where the test failed, here.
+    /// Its jobs have groups of their own, and srvwrap a session: stopped by its last command or, where the test failed,
+    /// here.
     fn drop(&mut self) {
         if let Some(mut stdin) = self.child.stdin.take() {
-            let _ = writeln!(stdin, "kill $(jobs -p) 2>/dev/null; exit");
+            let _ = writeln!(stdin, "srvwrap stop --now --quiet; kill $(jobs -p) 2>/dev/null; exit");
         }
         let _ = self.child.wait();
         let _ = killpg(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);

@@ -9,19 +9,7 @@ use super::options::{OptionRow, long_with_value, options_of};
 
 /// The text of `srvwrap --help` or `srvwrap CMD --help`, with its last newline.
 pub(crate) fn help(verb: Verb) -> String {
-    let mut text = match verb {
-        Verb::Run => USAGE.to_string(),
-        other => {
-            let summary = wrapped(other.summary(), LINE_WIDTH).join("\n");
-            format!("{summary}\n\nUsage: {}\n", other.usage())
-        }
-    };
-    if verb == Verb::Run {
-        text.push_str("\nCommands (srvwrap CMD --help tells more of each):\n");
-        for command in Verb::ALL {
-            push_entry(&mut text, command.short_usage(), command.summary());
-        }
-    }
+    let mut text = if verb == Verb::Run { opening() } else { opening_of(verb) };
     for (title, of_naught) in [("Options", false), ("For naught's command lines", true)] {
         let rows: Vec<&OptionRow> = options_of(verb).filter(|row| row.of_naught == of_naught).collect();
         if !rows.is_empty() {
@@ -37,6 +25,20 @@ pub(crate) fn help(verb: Verb) -> String {
         }
     }
     text
+}
+
+fn opening() -> String {
+    let mut text = USAGE.to_string();
+    text.push_str("\nCommands (srvwrap CMD --help tells more of each):\n");
+    for command in Verb::ALL {
+        push_entry(&mut text, command.short_usage(), command.summary());
+    }
+    text
+}
+
+fn opening_of(verb: Verb) -> String {
+    let summary = wrapped(verb.summary(), LINE_WIDTH).join("\n");
+    format!("{summary}\n\nUsage: {}\n", verb.usage())
 }
 
 fn push_option(text: &mut String, row: &OptionRow) {
@@ -199,7 +201,7 @@ mod tests {
                 assert!(line.len() <= LINE_WIDTH, "too wide: {line}");
             }
             assert!(help.is_ascii(), "a terminal without UTF-8 shows it too");
-            assert!(help.ends_with(|last| last == '\n') && !help.contains("\n\n\n"));
+            assert!(help.ends_with('\n') && !help.contains("\n\n\n"));
         }
     }
 

@@ -78,10 +78,7 @@ impl Verb {
 
     /// As it is called: `srvwrap deploy`.
     pub(super) fn called(self) -> String {
-        match self {
-            Verb::Run => "srvwrap".to_string(),
-            other => format!("srvwrap {}", other.name()),
-        }
+        if self == Verb::Run { "srvwrap".to_string() } else { format!("srvwrap {}", self.name()) }
     }
 
     /// One line for the list of commands, in a column.

@@ -52,7 +52,6 @@ impl Output {
 
 fn write(stdout: &impl AsFd, mut bytes: &[u8]) -> Result<(), Errno> {
     while !bytes.is_empty() {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "the system has a hundred more")]
         match unistd::write(stdout, bytes) {
             Ok(written) => bytes = &bytes[written..],
             Err(Errno::EINTR) => {}
@@ -97,7 +96,6 @@ mod tests {
         nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).unwrap();
         let text = vec![b'x'; 300_000];
         let read = std::thread::scope(|scope| {
-            #[expect(clippy::disallowed_methods, reason = "a reader beside the writer")]
             let reading = scope.spawn(|| {
                 let mut read = vec![0; 300_000];
                 reader.read_exact(&mut read).map(|()| read)

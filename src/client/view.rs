@@ -32,7 +32,7 @@ pub(super) struct View {
 }
 
 enum Form {
-    Drawn(Drawn),
+    Drawn(Box<Drawn>),
     Plain,
     Quiet,
     Json,
@@ -52,7 +52,7 @@ impl View {
         let form = match (display, aim) {
             (Display::Quiet, _) => Form::Quiet,
             (Display::Json, _) => Form::Json,
-            (Display::Progress, Some(aim)) if can_be_drawn_on() => Form::Drawn(drawn(aim)),
+            (Display::Progress, Some(aim)) if can_be_drawn_on() => Form::Drawn(Box::new(drawn(aim))),
             (Display::Progress, _) => Form::Plain,
         };
         View { form, output: Output::default(), latest: String::new() }

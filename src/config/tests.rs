@@ -79,7 +79,6 @@ fn a_program_alone_gets_the_documented_defaults() {
         pid_file: None,
         log: None,
         argv: vec!["x".into()],
-        ..config(&[])
     };
     assert_eq!(config(&[]), expected);
 }
@@ -109,7 +108,6 @@ fn each_option_reaches_its_place() {
         pid_file: None,
         log: None,
         argv: vec!["x".into()],
-        ..config(&[])
     };
     assert_eq!(config(&line.split(' ').collect::<Vec<_>>()), expected);
 }

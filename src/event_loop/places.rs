@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   take ──> control socket, then pid file, before anything else is touched
-//!   a name is removed (a host that tidies up /tmp) ──> inotify, or the next signal ──> it is made anew
+//!   a name is removed (a host that tidies up /tmp) ──> inotify, and a second, or the next signal ──> it is made anew
 //!   the end ──> each removes its own, while it is still open
 //! ```
 //!
@@ -13,10 +13,12 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::time::Duration;
 
 use mio::{Interest, Poll};
 
 use crate::config::Config;
+use crate::core::Time;
 use crate::log::Log;
 use crate::sys::control::{ControlCause, ControlSocket};
 use crate::sys::pid_file::PidFile;
@@ -33,7 +35,12 @@ pub(super) struct Places {
     pub(super) control: Option<ControlSocket>,
     pid_file: Option<PidFile>,
     vanished: Option<Vanished>,
+    /// Something has happened to one of them, and they are looked at then.
+    look_at: Option<Time>,
 }
+
+/// Whoever removes a whole directory would find it not empty, were its socket there again at once.
+const LOOK_DELAY: Duration = Duration::from_secs(1);
 
 impl Places {
     /// All or none; but a control socket that nobody has asked for may be missing in the foreground, as in a container
@@ -54,16 +61,17 @@ impl Places {
         let pid_file = pid_file.map_err(|error| error.to_string())?;
         let vanished =
             Vanished::new().filter(|found| watch(poll, &found.fd(), VANISHED, Interest::READABLE).is_ok());
-        Ok(Places { control, pid_file, vanished })
+        Ok(Places { control, pid_file, vanished, look_at: None })
+    }
+
+    pub(super) fn next_turn(&self) -> Option<Time> {
+        self.look_at
     }
 
     /// For clients that come by it; as often as it is made anew.
     pub(super) fn watch_control(&self, poll: &Poll) -> io::Result<()> {
         let Some(socket) = &self.control else { return Ok(()) };
-        match watch(poll, &socket.as_fd(), super::CONTROL, Interest::READABLE) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            watched => watched,
-        }
+        watch(poll, &socket.as_fd(), super::CONTROL, Interest::READABLE)
     }
 
     /// The end: whoever comes now finds nobody.
@@ -72,7 +80,7 @@ impl Places {
     }
 
     fn watch_own(&mut self) {
-        let Places { control, pid_file, vanished: Some(vanished) } = self else { return };
+        let Places { control, pid_file, vanished: Some(vanished), .. } = self else { return };
         if let Some(socket) = control {
             vanished.watch(socket.path(), CONTROL);
         }
@@ -88,11 +96,15 @@ impl Places {
     }
 
     /// Whether something was made anew.
-    fn mend(&mut self, log: &mut Log) -> bool {
+    fn mend(&mut self, poll: &Poll, log: &mut Log) -> bool {
         let mut made = false;
         if let Some(socket) = self.control.as_mut().filter(|socket| !socket.is_in_place()) {
             let path = socket.path().to_owned();
             made |= told(log, &path, socket.bind_anew().map_err(|error| error.to_string()));
+            let watched = if made { self.watch_control(poll) } else { Ok(()) };
+            if let Err(error) = watched {
+                log.say(&format_args!("cannot watch the control socket: {error}"));
+            }
         }
         if let Some(file) = self.pid_file.as_mut().filter(|file| !file.is_in_place()) {
             let path = file.path().to_owned();
@@ -113,6 +125,13 @@ impl EventLoop {
     /// Something has happened to a file of ours.
     pub(super) fn handle_vanished(&mut self) {
         if self.places.vanished.as_mut().is_some_and(|vanished| !vanished.take().is_empty()) {
+            let at = self.now() + LOOK_DELAY;
+            self.places.look_at.get_or_insert(at);
+        }
+    }
+
+    pub(super) fn look_after_due_places(&mut self) {
+        if self.places.look_at.is_some_and(|at| at <= self.now()) {
             self.look_after_places();
         }
     }
@@ -121,12 +140,9 @@ impl EventLoop {
     pub(super) fn look_after_places(&mut self) {
         /// Somebody may remove a name that was just made before it is watched: then it is looked at once more.
         const TRIES: u8 = 3;
+        self.places.look_at = None;
         for _ in 0..TRIES {
-            let places = self.places.mend(&mut self.log);
-            let watched = if places { self.places.watch_control(&self.poll) } else { Ok(()) };
-            if let Err(error) = watched {
-                self.log.say(&format_args!("cannot watch the control socket: {error}"));
-            }
+            let places = self.places.mend(&self.poll, &mut self.log);
             let listeners = self.look_after_paths();
             if !(places || listeners) {
                 return;

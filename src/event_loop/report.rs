@@ -19,6 +19,10 @@ use super::{EventLoop, REPORT};
 
 impl EventLoop {
     pub(super) fn tell(&mut self, notice: &Notice) {
+        if matches!(notice, Notice::Booted { .. }) {
+            // Who reads that all are online may look for the pid.
+            self.places.write_pid(&mut self.log);
+        }
         self.log.say(notice);
         self.publish(notice);
         if self.report.as_ref().is_some_and(|report| !report.has_ended()) {
@@ -41,7 +45,6 @@ impl EventLoop {
 
     /// All workers are online: who waits for that may go on.
     fn end_boot(&mut self, notice: &Notice) {
-        self.places.write_pid(&mut self.log);
         if let Some(report) = &mut self.report {
             report.last(&json::write(&Answer {
                 outcome: Outcome::Done,

@@ -228,9 +228,11 @@ fn connect_within(path: &Path, tries: u32) -> Result<UnixStream, ConnectError> {
     let parent = Some(directory_of(path)).filter(|parent| !parent.as_os_str().is_empty());
     let _visit = match parent {
         None => None,
-        Some(parent) => {
-            Some(Directory::open(parent).and_then(|found| found.enter(parent)).map_err(cannot_enter)?)
-        }
+        Some(parent) => Some(
+            Directory::open(parent)
+                .and_then(|found| found.enter(parent))
+                .map_err(|error| cannot_enter(&error))?,
+        ),
     };
     let address = UnixAddr::new(name).map_err(ConnectError::Os)?;
     for _ in 0..tries {
@@ -260,11 +262,11 @@ fn is_no_socket(name: &Path) -> bool {
     stat(name).is_ok_and(|found| SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT != SFlag::S_IFSOCK)
 }
 
-fn cannot_enter(error: DirectoryError) -> ConnectError {
+fn cannot_enter(error: &DirectoryError) -> ConnectError {
     match error {
         DirectoryError::Os(_, Errno::ENOENT) => ConnectError::NotRunning,
         DirectoryError::Os(_, Errno::EACCES | Errno::EPERM) => ConnectError::Denied,
-        DirectoryError::Os(_, errno) => ConnectError::Os(errno),
+        DirectoryError::Os(_, errno) => ConnectError::Os(*errno),
         DirectoryError::Locked(_) | DirectoryError::Unsafe(_) => ConnectError::Os(Errno::EBUSY),
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::PATIENCE;
+use super::{PATIENCE, wait_until};
 
 pub(crate) struct StandIn {
     listener: UnixListener,
@@ -61,7 +61,12 @@ impl StandIn {
 
     /// It is gone, as one that was killed: nobody listens, and the path is still there.
     pub(crate) fn killed(self) -> tempfile::TempDir {
-        self.directory
+        let StandIn { listener, directory, .. } = self;
+        drop(listener);
+        // What another test starts at this moment holds a copy until it is executed.
+        let path = directory.path().join("srvwrap.sock");
+        wait_until("nobody listens any more", || UnixStream::connect(&path).is_err());
+        directory
     }
 }
 

@@ -210,7 +210,7 @@ impl Supervisor {
                 self.kill_leaving(now, |killed| DeployNews::AbortedLate { killed });
             }
             Activity::PuttingBack { failed, .. } | Activity::Failing { failed, .. } => {
-                failed.aborters.push(by)
+                failed.aborters.push(by);
             }
             Activity::Serving | Activity::Growing { .. } | Activity::Ended => {
                 self.refuse(by, Refusal::NothingToAbort);

@@ -101,7 +101,7 @@ impl Supervisor {
     pub(super) fn kept_turned(&mut self, now: Time, who: Who, turn: Turn, fault: Fault) {
         match turn {
             Turn::SaidOffline { since } => {
-                self.lose_kept(now, Failure { who, fault, served: Some(now - since) })
+                self.lose_kept(now, Failure { who, fault, served: Some(now - since) });
             }
             Turn::Crashed { served } => self.lose_kept(now, Failure { who, fault, served: Some(served) }),
             Turn::CameOnline | Turn::Hushed => {}

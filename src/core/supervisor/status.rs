@@ -98,7 +98,7 @@ impl Supervisor {
                 State::Spawning | State::Starting { .. } => counts.starting += 1,
                 State::Online { .. } => counts.online += 1,
                 State::Unwanted { .. } | State::Leaving { .. } | State::Retiring { .. } => {
-                    counts.retiring += 1
+                    counts.retiring += 1;
                 }
                 State::Killed { .. } | State::Remnant { .. } => counts.retiring += 1,
                 State::Stuck | State::Gone => {}

@@ -91,10 +91,11 @@ fn check_deploy_notice(world: &mut World, generation: u32, news: &DeployNews) {
 /// The terms that were asked for; a signal has none.
 fn deploy_asked(world: &World, asker: Asker) -> Deploy {
     let Asker::Client { client, .. } = asker else { return Deploy::default() };
-    match &world.asked[&client].request {
-        Request::Deploy(deploy) | Request::Rollback(deploy) => deploy.clone(),
-        other => panic!("a deploy began because of {other:?}"),
-    }
+    let request = &world.asked[&client].request;
+    let (Request::Deploy(deploy) | Request::Rollback(deploy)) = request else {
+        panic!("a deploy began because of {request:?}");
+    };
+    deploy.clone()
 }
 
 fn a_rollback_runs_what_ran_before(world: &World, generation: u32, asker: Asker) {
