@@ -233,7 +233,9 @@ impl Clients {
 
     /// Events that everybody has taken are not kept.
     pub(super) fn forget_events(&mut self) {
-        let least = self.table.values().filter_map(Client::following).min();
-        self.events.forget(least);
+        if !self.events.is_empty() {
+            let least = self.table.values().filter_map(Client::following).min();
+            self.events.forget(least);
+        }
     }
 }

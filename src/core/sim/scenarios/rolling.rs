@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::core::Request;
-use crate::core::sim::stage::{Ends, Stage, Starts, redeploy};
+use crate::core::sim::stage::{Ends, Forks, Stage, Starts, redeploy};
 use crate::wire::control::message::Deploy;
 
 fn rolling(word: &str, surge: u32) -> Request {
@@ -232,4 +232,19 @@ fn a_new_worker_that_never_served_has_the_short_limit_and_one_that_did_the_whole
     assert_eq!(stage.killed(), [(2, 1)]);
     stage.seconds(1);
     assert_eq!(stage.killed(), [(2, 1), (2, 0)]);
+}
+
+#[test]
+fn an_old_spec_that_is_never_made_does_not_hold_up_the_answer_either() {
+    let mut stage = Stage::serving(1);
+    stage.starts = Starts::Silent;
+    let bake = Some(std::time::Duration::from_secs(600));
+    let deploy = stage.ask(Request::Deploy(Deploy { bake, surge: Some(1), ..Deploy::default() }));
+    stage.says_online(2, 0);
+    stage.forks = Forks::Wait;
+    stage.ask(Request::Abort);
+    stage.seconds(59);
+    assert_eq!((stage.answer(deploy).as_str(), stage.online()), ("", vec![(2, 0)]));
+    stage.seconds(1);
+    assert_eq!(stage.answer(deploy), "aborted");
 }
