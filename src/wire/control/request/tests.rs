@@ -1,5 +1,4 @@
 //! What bodies mean, and the sentences that the wrong ones get.
-#![expect(clippy::disallowed_types, reason = "the macros of proptest share their strategies")]
 #![expect(clippy::disallowed_types, reason = "what prop_oneof expands to")]
 
 use super::*;
