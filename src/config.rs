@@ -65,6 +65,8 @@ pub(crate) struct ControlPath {
 pub(crate) struct Daemon {
     /// Where one is running already, deploy to it.
     pub(crate) or_deploy: bool,
+    /// The number of workers, where somebody gave one: a running one keeps its own else.
+    pub(crate) count: Option<u32>,
     /// What workers write is appended to these.
     pub(crate) stdout: PathBuf,
     pub(crate) stderr: PathBuf,
@@ -195,8 +197,12 @@ impl Daemon {
                 return Err(given.refused_with("in the background nobody reads it; give a path"));
             }
         }
+        if options.stdin.text() == "inherit" {
+            return Err(options.stdin.refused_with("in the background there is none; use srvwrap run"));
+        }
         Ok(Some(Daemon {
             or_deploy: options.or_deploy,
+            count: options.workers.as_ref().map(|given| count(Some(given), surroundings)).transpose()?,
             stdout: absolute(&options.stdout.value, surroundings),
             stderr: absolute(&options.stderr.value, surroundings),
             display,
