@@ -107,7 +107,7 @@ fn the_count_is_1_to_65535_and_a_scale_to_what_there_is_is_done() {
     );
     let same = stage.scale(2);
     assert_eq!(stage.answer(same), "done");
-    assert_eq!((stage.online().len(), stage.told()), (2, vec![]));
+    assert_eq!((stage.online().len(), stage.told()), (2, vec!["scaled to 2 workers".to_string()]));
     stage.signal("TTOU");
     stage.signal("TTOU");
     assert_eq!(
