@@ -126,11 +126,8 @@ impl Supervisor {
     }
 
     /// The spec is committed, and the old generation retires.
-    pub(super) fn flip(&mut self, now: Time, mut next: Generation, terms: Terms) {
+    pub(super) fn flip(&mut self, now: Time, next: Generation, terms: Terms) {
         let (number, count) = (next.number, next.count());
-        if let Some(old) = &self.serving {
-            next.inherit(old);
-        }
         let old = self.serving.replace(next);
         self.history.commit();
         let leaving = old.as_ref().map(|old| self.awaited_of(old.number)).unwrap_or_default();

@@ -162,15 +162,19 @@ fn a_stop_ends_both_generations() {
 }
 
 #[test]
-fn restarts_are_counted_over_generations_and_deploys_are_none() {
+fn restarts_are_those_of_the_generation_and_deploys_are_none() {
     let mut stage = Stage::serving(1);
     stage.seconds(11);
     stage.exits(1, 0, 1);
+    stage.seconds(11);
+    stage.exits(1, 0, 1);
+    assert_eq!(stage.restarts(), [2]);
     stage.ask(redeploy());
+    assert_eq!(stage.restarts(), [0]);
     stage.ask(rolling("third", 1));
     stage.seconds(11);
     stage.exits(3, 0, 1);
-    assert_eq!(stage.restarts(), [2]);
+    assert_eq!(stage.restarts(), [1]);
 }
 
 #[test]

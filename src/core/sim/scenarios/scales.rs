@@ -111,7 +111,7 @@ fn the_count_is_1_to_65535_and_a_scale_to_what_there_is_is_done() {
     stage.signal("TTOU");
     stage.signal("TTOU");
     assert_eq!(
-        stage.told()[1],
+        stage.told()[2],
         "TTOU: refused, because there can be no fewer than 1 and no more than 65535 workers"
     );
     assert_eq!(stage.online(), [(1, 0)]);
