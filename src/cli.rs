@@ -180,6 +180,16 @@ impl Given {
         Given { row: row_of(option), name: variable.to_string(), value, typed: false }
     }
 
+    /// Whether it was typed under this name, and not another of the same option.
+    pub(crate) fn is_named(&self, name: &str) -> bool {
+        self.name == name
+    }
+
+    /// The same with a part of its value, where the rest is nobody's business.
+    pub(crate) fn showing(&self, part: &OsStr) -> Given {
+        Given { value: part.to_os_string(), ..self.clone() }
+    }
+
     /// Itself, unless it is the default.
     pub(crate) fn typed(&self) -> Option<&Given> {
         Some(self).filter(|given| given.typed)
@@ -211,8 +221,8 @@ impl fmt::Display for Given {
 /// Understands a command line, without its first word (srvwrap's own name).
 pub(crate) fn parse(args: &[OsString]) -> Result<Command, UsageError> {
     let Some((first, rest)) = args.split_first() else { return Err(UsageError::NoProgram) };
-    if let Some(asked) = verb::question(first, rest) {
-        return Ok(asked);
+    if verb::is_question(first) {
+        return verb::question(first, rest);
     }
     match Verb::named(first) {
         Some(verb @ (Verb::Run | Verb::Start)) => parse_run(verb, rest, true),
@@ -231,23 +241,29 @@ fn parse_run(verb: Verb, args: &[OsString], named: bool) -> Result<Command, Usag
     };
     let program: Vec<OsString> = words.cloned().collect();
     let Some(first) = program.first() else { return Err(UsageError::NoProgram) };
-    if end == End::Word && !named && (Verb::named(first).is_some() || verb::is_future(first)) {
+    if end == End::Word && !named && is_command(first) {
         let options = args[..args.len() - program.len()].to_vec();
         return Err(UsageError::CommandAfterOptions { options, name: first.clone() });
     }
     Ok(Command::Typed(Box::new(Typed { verb, options: by_argh(&options), words: Vec::new(), program })))
 }
 
+fn is_command(word: &OsStr) -> bool {
+    Verb::named(word).is_some() || verb::is_future(word) || verb::is_question(word)
+}
+
 /// Options and words in any order; a program only behind `--`.
 fn parse_call(verb: Verb, args: &[OsString]) -> Result<Command, UsageError> {
     let mut rest = args.iter().peekable();
     let (mut given, mut words) = (Vec::new(), Vec::new());
+    let mut behind_dashes = false;
     loop {
-        match split_options(verb, &mut rest)? {
+        match split_options(verb, &mut rest).map_err(|error| rather_a_program(verb, &words, error))? {
             Split::Asked(command) => return Ok(command),
             Split::Options { options, end } => {
                 given.extend(options);
                 if end == End::Dashes {
+                    behind_dashes = true;
                     break;
                 }
             }
@@ -262,7 +278,22 @@ fn parse_call(verb: Verb, args: &[OsString]) -> Result<Command, UsageError> {
     if verb != Verb::Deploy && !program.is_empty() {
         return Err(UsageError::ProgramUnwanted { verb });
     }
+    if verb == Verb::Deploy && behind_dashes && program.is_empty() {
+        let because = "a program is missing behind it; give one, as in: srvwrap deploy -- node server.js";
+        return Err(UsageError::BadWord { word: "--".into(), because: because.to_string() });
+    }
     Ok(Command::Typed(Box::new(Typed { verb, options: by_argh(&given), words, program })))
+}
+
+/// In `deploy node --inspect` the option is not what is wrong.
+fn rather_a_program(verb: Verb, words: &[OsString], error: UsageError) -> UsageError {
+    let unknown = matches!(error, UsageError::UnknownOption { .. } | UsageError::OptionOfOthers { .. });
+    match words.first().filter(|word| !word.as_bytes().ends_with(b".sock")) {
+        Some(word) if unknown && verb == Verb::Deploy => {
+            UsageError::WordUnwanted { verb, word: word.clone() }
+        }
+        Some(_) | None => error,
+    }
 }
 
 type Words<'a> = Peekable<slice::Iter<'a, OsString>>;

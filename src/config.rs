@@ -9,9 +9,10 @@
 
 mod address;
 mod call;
+mod files;
+mod variables;
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,7 +20,6 @@ pub(crate) use address::{Address, Listener};
 
 use crate::cli::{Given, Options, Typed, UsageError, Verb};
 use crate::core::{OnCrash, Policy, Ready, StopSignal};
-use crate::environment::is_reserved;
 use crate::signal_names::signal_number;
 use crate::units::parse_duration;
 use crate::wire::control::message::Order;
@@ -65,6 +65,8 @@ pub(crate) struct ControlPath {
 pub(crate) struct Daemon {
     /// Where one is running already, deploy to it.
     pub(crate) or_deploy: bool,
+    /// The number of workers, where somebody gave one: a running one keeps its own else.
+    pub(crate) count: Option<u32>,
     /// What workers write is appended to these.
     pub(crate) stdout: PathBuf,
     pub(crate) stderr: PathBuf,
@@ -144,26 +146,31 @@ impl Config {
             stop_timeout: duration(&options.stop_timeout)?,
             bake: duration(&options.bake)?,
         };
+        let listeners = address::listeners(&options.listen, &surroundings.directory)?;
+        variables::port_is_free(&options.env, &listeners)?;
+        let control = files::control(options.socket.as_ref(), surroundings)?;
+        let in_background = *verb == Verb::Start && !stays(options)?;
+        files::are_apart(typed, in_background, &control, &listeners, surroundings)?;
         Ok(Config {
             count,
-            listeners: address::listeners(&options.listen, &surroundings.directory)?,
             policy,
             stop_leader_only: options.stop_leader_only,
             stdin: stdin(&options.stdin, count, surroundings)?,
             node_channel: options.node_channel,
             argv: program.clone(),
             directory: options.cwd.as_ref().map(path),
-            environment: options.env.iter().map(variable).collect::<Result<_, _>>()?,
-            control: control_path(options.socket.as_ref(), surroundings),
-            health: options.health.as_ref().map(address::of_health).transpose()?,
+            environment: variables::set(&options.env)?,
+            health: address::of_health(options.health.as_ref(), &listeners)?,
+            listeners,
+            control,
             pid_file: options.pid_file.as_ref().map(path),
             log: match &options.log {
-                Some(given) if given.value == "-" && *verb == Verb::Run => None,
+                Some(given) if given.value == "-" && !in_background => None,
                 Some(given) if given.value == "-" => {
                     return Err(given.refused_with("in the background nobody reads it; give a path"));
                 }
                 Some(given) => Some(path(given)),
-                None if *verb == Verb::Start => Some(surroundings.directory.join("srvwrap.log")),
+                None if in_background => Some(surroundings.directory.join("srvwrap.log")),
                 None => None,
             },
         })
@@ -180,28 +187,56 @@ impl Daemon {
         if let Some(given) = &options.remove_old_ipc {
             call::truth(given)?;
         }
-        let daemon = options.daemon_mode.as_ref().map(call::truth).transpose()?.unwrap_or(true);
-        Ok(daemon.then_some(Daemon {
+        let display = display(options)?;
+        if stays(options)? {
+            refuse_what_only_a_daemon_has(options)?;
+            return Ok(None);
+        }
+        for given in [&options.stdout, &options.stderr] {
+            if given.value == "-" {
+                return Err(given.refused_with("in the background nobody reads it; give a path"));
+            }
+        }
+        if options.stdin.text() == "inherit" {
+            return Err(options.stdin.refused_with("in the background there is none; use srvwrap run"));
+        }
+        Ok(Some(Daemon {
             or_deploy: options.or_deploy,
+            count: options.workers.as_ref().map(|given| count(Some(given), surroundings)).transpose()?,
             stdout: absolute(&options.stdout.value, surroundings),
             stderr: absolute(&options.stderr.value, surroundings),
-            display: display(options)?,
+            display,
         }))
+    }
+}
+
+/// Whether naught's `--daemon-mode false` keeps a start in the foreground.
+fn stays(options: &Options) -> Result<bool, UsageError> {
+    options.daemon_mode.as_ref().map_or(Ok(false), |given| call::truth(given).map(|daemon| !daemon))
+}
+
+/// In the foreground output goes where srvwrap's own goes, which naught calls `-`.
+fn refuse_what_only_a_daemon_has(options: &Options) -> Result<(), UsageError> {
+    for given in [&options.stdout, &options.stderr].into_iter().filter_map(Given::typed) {
+        if given.value != "-" {
+            return Err(given.refused_with(
+                "with --daemon-mode false the workers write where srvwrap does; give -, or leave it out",
+            ));
+        }
+    }
+    let switches = [("--or-deploy", options.or_deploy), ("--quiet", options.quiet), ("--json", options.json)];
+    match switches.into_iter().find(|(_, given)| *given) {
+        Some((name, _)) => Err(UsageError::BadWord {
+            word: name.into(),
+            because: "it has no meaning with --daemon-mode false; give one of them".to_string(),
+        }),
+        None => Ok(()),
     }
 }
 
 /// As it was named, symlinks and `..` in it included, but for dots and slashes that mean nothing.
 fn absolute(path: &OsStr, surroundings: &Surroundings) -> PathBuf {
     surroundings.directory.join(path).components().collect()
-}
-
-/// The option, else the environment's, else the one in the caller's directory.
-fn control_path(option: Option<&Given>, surroundings: &Surroundings) -> ControlPath {
-    let variable = surroundings.srvwrap_socket.as_deref().filter(|path| !path.is_empty());
-    match option.map(|given| given.value.as_os_str()).or(variable) {
-        Some(path) => ControlPath { path: absolute(path, surroundings), given: true },
-        None => ControlPath { path: surroundings.directory.join("srvwrap.sock"), given: false },
-    }
 }
 
 fn display(options: &Options) -> Result<Display, UsageError> {
@@ -214,25 +249,6 @@ fn display(options: &Options) -> Result<Display, UsageError> {
         (false, true) => Ok(Display::Json),
         (false, false) => Ok(Display::Progress),
     }
-}
-
-/// `NAME=VALUE`, byte for byte.
-fn variable(given: &Given) -> Result<(OsString, OsString), UsageError> {
-    let bytes = given.value.as_bytes();
-    let place = bytes.iter().position(|byte| *byte == b'=').filter(|place| *place > 0);
-    let Some(place) = place else { return Err(given.refused("not a variable and its value")) };
-    let name = OsString::from_vec(bytes[..place].to_vec());
-    refuse_reserved(given, &name)?;
-    Ok((name, OsString::from_vec(bytes[place + 1..].to_vec())))
-}
-
-fn refuse_reserved(given: &Given, name: &OsStr) -> Result<(), UsageError> {
-    if is_reserved(name) {
-        return Err(
-            given.refused_with("this variable is set by srvwrap, or kept from the workers; leave it out")
-        );
-    }
-    Ok(())
 }
 
 const MOST_WORKERS: u32 = 65535;

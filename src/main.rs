@@ -98,10 +98,8 @@ fn obey(typed: Typed, startup: Startup) -> ExitCode {
 }
 
 fn start_typed(typed: &Typed, surroundings: Surroundings, startup: Startup) -> Result<u8, UsageError> {
-    let mut config = Config::from_typed(typed, &surroundings)?;
+    let config = Config::from_typed(typed, &surroundings)?;
     let Some(daemon) = Daemon::from_typed(typed, &surroundings)? else {
-        // It stays in the foreground, where notices are read as they come.
-        config.log = config.log.filter(|_| typed.options.log.is_some());
         return Ok(run(config, surroundings, startup));
     };
     let spec = spec_of(&config, surroundings.directory);

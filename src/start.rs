@@ -60,7 +60,7 @@ fn instead_of_a_daemon(stays: Stays) -> &'static str {
         }
         Stays::SystemdUnit => {
             "start returns once all is online, but systemd wants a process that stays; use srvwrap run, in a unit with \
-             Type=notify"
+             Type=exec (Type=notify is not spoken by this version)"
         }
     }
 }
@@ -74,7 +74,7 @@ fn running_already(config: Config, daemon: &Daemon, spec: Spec, startup: &Startu
     let display = daemon.display;
     if daemon.or_deploy {
         let socket = config.control.path.clone();
-        let act = Act::Order(Order::Deploy(deploy_of(&config, spec)));
+        let act = Act::Order(Order::Deploy(deploy_of(&config, daemon, spec)));
         return client::run(Call { socket, display, act }, startup);
     }
     let socket = config.control.path;
@@ -87,13 +87,13 @@ fn running_already(config: Config, daemon: &Daemon, spec: Spec, startup: &Startu
 }
 
 /// What a start would have run, as a deploy.
-fn deploy_of(config: &Config, spec: Spec) -> Deploy {
+fn deploy_of(config: &Config, daemon: &Daemon, spec: Spec) -> Deploy {
     let environment = spec.environment.into_iter().map(|(name, value)| (Text(name), Some(Text(value))));
     Deploy {
         program: Some(spec.argv.into_iter().map(Text).collect()),
         directory: Some(Text(spec.directory.into_os_string())),
         environment: environment.collect(),
-        workers: Some(config.count),
+        workers: daemon.count,
         online_timeout: Some(config.policy.online_timeout),
         bake: Some(config.policy.bake),
         ..Deploy::default()

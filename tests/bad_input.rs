@@ -7,11 +7,11 @@ use std::os::unix::process::CommandExt;
 
 use crate::harness::{Starting, is_alive, require, srvwrap, worker_of};
 
-const USAGE: i32 = 2;
+pub(crate) const USAGE: i32 = 2;
 const FAILED: i32 = 1;
 
 /// Runs it to its end, which comes with this code and one line alone, and leaves its directory as it was.
-fn refused(starting: Starting, code: i32) -> String {
+pub(crate) fn refused(starting: Starting, code: i32) -> String {
     let before = names_in(&starting);
     let mut srvwrap = starting.start();
     let ended_with = srvwrap.exit_code();
@@ -37,7 +37,7 @@ fn names_in(starting: &Starting) -> Vec<OsString> {
 }
 
 /// Each of these command lines is refused as usage, in a line that holds these words.
-fn each_is_refused<const N: usize>(cases: [(&[&str], &[&str]); N]) {
+pub(crate) fn each_is_refused<const N: usize>(cases: [(&[&str], &[&str]); N]) {
     for (arguments, words) in cases {
         let line = refused(srvwrap(arguments), USAGE);
         for word in words {

@@ -126,7 +126,7 @@ fn in_the_foreground_one_that_nobody_has_asked_for_may_be_missing() {
     symlink("/nowhere", directory.path().join("srvwrap.sock")).unwrap();
     for place in [Path::new("/proc"), directory.path()] {
         let mut srvwrap = started_in(place, &IDLE).start();
-        srvwrap.wait_for("going on without");
+        srvwrap.wait_for("going on without (--socket PATH puts it elsewhere)");
         srvwrap.wait_for("workers online: 1");
         assert_eq!(srvwrap.stop().matches("control socket").count(), 1);
     }

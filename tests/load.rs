@@ -21,7 +21,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::harness::http::{Connection, Target, Trouble, at};
-use crate::harness::{Srvwrap, examples, is_alive, srvwrap, wait_until, worker_of};
+use crate::harness::{Srvwrap, command, examples, is_alive, srvwrap, wait_until, worker_of};
 
 /// Of deaths: two between deploys and one in a deploy.
 const ROUNDS: u32 = 8;
@@ -43,6 +43,46 @@ fn no_request_is_lost_in_deploys_recycles_and_scaling_of_node_workers() {
 fn no_request_is_lost_in_deploys_recycles_and_scaling_of_rust_workers() {
     let Some(program) = examples::rust() else { return };
     no_request_is_lost(&program, 8);
+}
+
+/// All that a deploy can be told to do, by the command: at once and rolling, baked, failing at once, failing when two
+/// of three slots are taken over, taken back, and another number of workers.
+#[test]
+fn no_request_is_lost_in_deploys_of_every_kind_by_the_command() {
+    let Some(program) = examples::python() else { return };
+    let (mut srvwrap, targets) = three_workers(&program);
+    let load = Load::begin(&targets);
+    let words: Vec<&str> = program.iter().map(|word| word.to_str().expect("a path of ours")).collect();
+    let fails_last = ["sh", "-c", "[ $SRVWRAP_SLOT = 2 ] && exit 1; exec \"$@\"", "sh"];
+    let fails_last = [["deploy", "--surge", "1", "--"].as_slice(), &fails_last, &words].concat();
+    let mut serving = 1;
+    for (generation, arguments, code) in [
+        (2, ["deploy"].as_slice(), 0),
+        (3, &["deploy", "--surge", "1", "--env", "A=1"], 0),
+        (4, &["deploy", "--bake", "200ms", "--env", "A=2"], 0),
+        (5, &["deploy", "--", "sh", "-c", "exit 1"], 1),
+        (6, &["rollback", "--no-wait"], 0),
+    ] {
+        load.wait_for_generation(serving);
+        let told = command::told(srvwrap.path(), arguments);
+        assert_eq!(told.code, code, "{arguments:?}: {told:?}");
+        serving = if code == 0 { generation } else { serving };
+    }
+    load.wait_for_generation(6);
+    wait_until("the old workers have gone", || command::told(srvwrap.path(), &["deploy"]).code == 0);
+    load.wait_for_generation(7);
+    let told = command::told(srvwrap.path(), &fails_last);
+    assert_eq!(told.code, 1, "{told:?}");
+    srvwrap.wait_for("deploy 8: generation 7 takes back the slots of 2 workers");
+    for arguments in [["scale", "+1"], ["scale", "-1"], ["deploy", "-n2"]] {
+        let told = command::told(srvwrap.path(), &arguments);
+        assert_eq!(told.code, 0, "{arguments:?}: {told:?}");
+    }
+    load.wait_for_generation(9);
+    let report = load.end();
+    assert_eq!(report.failures, [], "of {} requests", report.answers);
+    let log = srvwrap.stop();
+    assert!(!log.contains("killed"), "{log}");
 }
 
 fn no_request_is_lost(program: &[OsString], deploys: u32) {

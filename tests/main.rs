@@ -17,6 +17,7 @@
 
 mod harness;
 
+mod bad_commands;
 mod bad_input;
 mod boot;
 mod commands;

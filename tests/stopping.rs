@@ -27,8 +27,9 @@ fn send(pid: i32, signal: Signal) {
 
 /// Reads what is written on its notice descriptor, and writes down that and each signal.
 fn told(options: &[&str], word: &str) -> String {
-    let worker = "trap 'echo INT >>told' INT; trap 'echo TERM >>told' TERM; trap 'echo USR1 >>told' USR1
-        (trap '' INT TERM USR1; read line <&3; echo \"$line\" >>told) & echo \"$WORD\" >&3
+    // Whoever reads the line ignores signals from its first moment, as its parent does before it is there.
+    let worker = "trap '' INT TERM USR1; (read line <&3; echo \"$line\" >>told) &
+        trap 'echo INT >>told' INT; trap 'echo TERM >>told' TERM; trap 'echo USR1 >>told' USR1; echo \"$WORD\" >&3
         while ! grep -q shutdown told 2>/dev/null; do sleep 0.02; done; echo >seen; until [ -e end ]; do sleep 0.02; done";
     let words = options.iter().copied().chain(["sh", "-c", worker]);
     let mut srvwrap = srvwrap(words).env("WORD", word).with(plain_signals).online();

@@ -93,7 +93,18 @@ const SECTIONS: &[Section] = &[
     },
     Section {
         title: "Exit codes",
-        verbs: &[Verb::Run, Verb::Start],
+        verbs: &[Verb::Start],
+        entries: &[
+            ("0", "All workers are online."),
+            ("1", "It failed, or srvwrap is running already; nothing more is running than before."),
+            ("2", "Wrong usage."),
+            ("5", "Aborted: by Ctrl-C, or because srvwrap was stopped."),
+            ("126, 127", "The program cannot be executed, or is not found."),
+        ],
+    },
+    Section {
+        title: "Exit codes",
+        verbs: &[Verb::Run],
         entries: &[
             ("0", "Stopped, as it was told to."),
             ("1", "It failed; for one, a first worker died or was not online in time."),
@@ -146,6 +157,7 @@ const SECTIONS: &[Section] = &[
             ("0", "It has stopped, or was not running."),
             ("1", "It could not be asked."),
             ("2", "Wrong usage."),
+            ("5", "Ctrl-C: the stop goes on."),
         ],
     },
     Section {
@@ -210,6 +222,14 @@ mod tests {
         let help = help(Verb::Run);
         for verb in Verb::ALL {
             assert!(help.contains(verb.summary().split(' ').next().unwrap()), "{verb:?} is missing");
+        }
+    }
+
+    #[test]
+    fn each_help_tells_every_exit_code_once() {
+        for verb in Verb::ALL {
+            let help = help(verb);
+            assert_eq!(help.matches("Exit codes:\n").count(), 1, "{verb:?}");
         }
     }
 

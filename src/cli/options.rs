@@ -57,6 +57,7 @@ const LONG: &[Verb] =
 const ALL: &[Verb] = &Verb::ALL;
 
 const A_DURATION: &str = "a duration, as in 500ms, 30s, 2m or 1h";
+const A_DURATION_OR_NONE: &str = "a duration, as in 500ms, 30s, 2m or 1h, or none";
 
 /// In the order of the help.
 pub(crate) static OPTIONS: &[OptionRow] = &[
@@ -257,10 +258,10 @@ pub(crate) static OPTIONS: &[OptionRow] = &[
     },
     OptionRow {
         long: "--timeout",
-        value: Some("DURATION"),
-        remedy: A_DURATION,
+        value: Some("DURATION|none"),
+        remedy: A_DURATION_OR_NONE,
         help: "How long the whole deploy may take. Then it is aborted (exit code 4); where the new workers serve \
-               already, the old ones are killed. Default: no limit; 0 is none either.",
+               already, the old ones are killed. Default: none; 0 is none either.",
         verbs: DEPLOYS,
         ..SWITCH
     },
@@ -304,9 +305,10 @@ pub(crate) static OPTIONS: &[OptionRow] = &[
     },
     OptionRow {
         long: "--timeout",
-        value: Some("DURATION"),
-        remedy: A_DURATION,
-        help: "How long the workers may take to stop before they are killed, in place of --stop-timeout.",
+        value: Some("DURATION|none"),
+        remedy: A_DURATION_OR_NONE,
+        help: "How long the workers may take to stop before they are killed, in place of --stop-timeout. 0 kills at \
+               once; none is as if it were not given.",
         verbs: &[Verb::Stop],
         ..SWITCH
     },
@@ -373,7 +375,7 @@ pub(crate) static OPTIONS: &[OptionRow] = &[
         long: "--worker-count",
         value: Some("N"),
         remedy: "1 to 65535, or auto",
-        help: "-n N",
+        help: "-n N; in a deploy 0 leaves the number as it is.",
         verbs: &[Verb::Run, Verb::Start, Verb::Deploy],
         means: Some("--workers"),
         of_naught: true,

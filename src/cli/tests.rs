@@ -284,7 +284,16 @@ fn help_of_a_command_is_asked_for_in_two_ways() {
     }
     assert_eq!(parse(&words(&["help"])), Ok(Command::Help(help::help(Verb::Run))));
     assert_eq!(parse(&words(&["version"])), Ok(Command::Version));
-    assert_eq!(typed(&["help", "me"]).program, words(&["help", "me"]));
+    assert_eq!(error(&["help", "me"]), "me: no such command; srvwrap --help lists them");
+    assert!(error(&["help", "logs"]).starts_with("logs: this version has no such command"));
+    assert_eq!(
+        error(&["help", "run", "x"]),
+        "run: help has no use for it; a program of that name is run with: srvwrap -- help"
+    );
+    assert!(error(&["version", "x"]).ends_with("srvwrap -- version"));
+    assert_eq!(typed(&["--", "help", "me"]).program, words(&["help", "me"]));
+    assert_eq!(typed(&["run", "version"]).program, words(&["version"]));
+    assert!(error(&["-n4", "help"]).starts_with("help: a command is the very first word"));
 }
 
 #[test]

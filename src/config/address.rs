@@ -125,11 +125,21 @@ pub(super) fn listeners(given: &[Given], directory: &Path) -> Result<Vec<Listene
 }
 
 /// Where the health routes are served: TCP, without a name.
-pub(super) fn of_health(given: &Given) -> Result<Address, UsageError> {
+pub(super) fn of_health(
+    given: Option<&Given>,
+    listeners: &[Listener],
+) -> Result<Option<Address>, UsageError> {
+    let Some(given) = given else { return Ok(None) };
     let text = given.value.as_bytes();
-    match listener(text, Path::new("/")).map_err(|error| given.refused_with(error))? {
-        Listener { name: None, address: address @ (Address::Port(_) | Address::Tcp(_)) } => Ok(address),
-        Listener { .. } => Err(given.refused("not a TCP address")),
+    let address = match listener(text, Path::new("/")).map_err(|error| given.refused_with(error))? {
+        Listener { name: None, address: address @ (Address::Port(_) | Address::Tcp(_)) } => address,
+        Listener { .. } => return Err(given.refused("not a TCP address")),
+    };
+    match listeners.iter().find(|listener| overlap(&listener.address, &address)) {
+        Some(Listener { address, .. }) => {
+            Err(given.refused_with(format!("-p {address} listens there already; give another port")))
+        }
+        None => Ok(Some(address)),
     }
 }
 

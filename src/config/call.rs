@@ -2,6 +2,7 @@
 //!
 //! What this module does not do: talk to it, or know what it answers.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
@@ -13,8 +14,8 @@ use crate::wire::control::message::{Deploy, Order, Scale, Signal, Stop};
 use crate::wire::control::text::Text;
 
 use super::{
-    Act, Call, Display, MOST_WORKERS, Surroundings, absolute, control_path, count, display, duration,
-    duration_above_zero,
+    Act, Call, Display, MOST_WORKERS, Surroundings, absolute, count, display, duration, duration_above_zero,
+    files, variables,
 };
 
 impl Call {
@@ -54,7 +55,7 @@ fn socket(
     surroundings: &Surroundings,
 ) -> Result<std::path::PathBuf, UsageError> {
     let Some((word, more)) = words.split_first() else {
-        return Ok(control_path(options.socket.as_ref(), surroundings).path);
+        return files::control(options.socket.as_ref(), surroundings).map(|control| control.path);
     };
     let is_socket = surroundings.last_word_is_socket || word.as_bytes().ends_with(b".sock");
     if let Some(unwanted) = more.first().or(Some(word).filter(|_| !is_socket)) {
@@ -87,46 +88,63 @@ fn deploy(
 
 /// What is the same for a deploy and a rollback.
 fn terms(options: &Options, surroundings: &Surroundings) -> Result<Deploy, UsageError> {
-    let workers = options.workers.as_ref().map(|given| count(Some(given), surroundings)).transpose()?;
-    let timeout = options.timeout.as_ref().map(duration).transpose()?;
-    Ok(Deploy {
-        workers,
-        // naught's has no limit with 0.
-        timeout: timeout.filter(|timeout| !timeout.is_zero()),
-        online_timeout: options.online_timeout.typed().map(duration_above_zero).transpose()?,
-        bake: options.bake.typed().map(duration).transpose()?,
+    // naught says 0 for as many as there are.
+    let as_they_are = |given: &&Given| given.is_named("--worker-count") && given.text() == "0";
+    let workers = options.workers.as_ref().filter(|given| !as_they_are(given));
+    let (timeout, bake) = (limit(options.timeout.as_ref())?, options.bake.typed());
+    // naught's has no limit with 0.
+    let timeout = timeout.filter(|timeout| !timeout.is_zero());
+    let deploy = Deploy {
+        workers: workers.map(|given| count(Some(given), surroundings)).transpose()?,
+        timeout,
+        online_timeout: options.online_timeout.typed().map(duration_above_zero).transpose()?.map(whole),
+        bake: bake.map(duration).transpose()?.map(whole),
         surge: options.surge.as_ref().map(|given| number(given, 1, MOST_WORKERS)).transpose()?,
         wait: !options.no_wait,
         if_generation: options.if_generation.as_ref().map(|given| number(given, 1, u32::MAX)).transpose()?,
         ..Deploy::default()
-    })
+    };
+    match (bake, &options.timeout) {
+        (Some(bake), Some(limit)) if timeout.is_some() && deploy.bake >= timeout => {
+            Err(bake.refused_with(format!("no deploy would be done within {limit}; give a shorter one")))
+        }
+        (Some(_) | None, _) => Ok(deploy),
+    }
 }
 
-/// The caller's variables first, then what is set and unset one by one.
+/// A time for the whole, of which naught says `none` where there is none.
+fn limit(given: Option<&Given>) -> Result<Option<Duration>, UsageError> {
+    given.filter(|given| given.text() != "none").map(|given| duration(given).map(whole)).transpose()
+}
+
+/// The API counts in milliseconds, and a part of one is not the same as none.
+fn whole(duration: Duration) -> Duration {
+    let milliseconds = duration.as_nanos().div_ceil(1_000_000);
+    Duration::from_millis(u64::try_from(milliseconds).unwrap_or(u64::MAX))
+}
+
+/// The caller's variables first, then what is set and unset one by one; no name twice.
 fn environment(
     options: &Options,
     surroundings: &Surroundings,
 ) -> Result<Vec<(Text, Option<Text>)>, UsageError> {
-    let mut environment = Vec::new();
     let overrides = options.override_env.as_ref().map(truth).transpose()?;
+    if options.inherit_env && overrides == Some(false) {
+        let because = "--override-env false says the opposite; give one of them".to_string();
+        return Err(UsageError::BadWord { word: "--inherit-env".into(), because });
+    }
+    let set = variables::set(&options.env)?;
+    let unset = variables::unset(&options.unset, &set)?;
+    let mut taken: BTreeSet<&OsString> = set.iter().map(|(name, _)| name).chain(&unset).collect();
+    let mut environment = Vec::new();
     if options.inherit_env || overrides == Some(true) {
         let others = surroundings.environment.iter();
         let others = others.filter(|(name, _)| !is_reserved(name) && !is_caller_s_own(name));
-        environment.extend(others.map(|(name, value)| (Text(name.clone()), Some(Text(value.clone())))));
+        environment.extend(others.filter(|(name, _)| taken.insert(name)).cloned());
     }
-    for given in &options.env {
-        let (name, value) = super::variable(given)?;
-        environment.push((Text(name), Some(Text(value))));
-    }
-    for given in &options.unset {
-        let name = given.value.clone();
-        if name.as_bytes().contains(&b'=') {
-            return Err(given.refused("a name holds no ="));
-        }
-        super::refuse_reserved(given, &name)?;
-        environment.push((Text(name), None));
-    }
-    Ok(environment)
+    let pair = |(name, value): &(OsString, OsString)| (Text(name.clone()), Some(Text(value.clone())));
+    let gone = unset.iter().map(|name| (Text(name.clone()), None));
+    Ok(environment.iter().chain(&set).map(pair).chain(gone).collect())
 }
 
 fn scale(word: &OsStr) -> Result<Scale, UsageError> {
@@ -163,7 +181,7 @@ fn signal(word: &OsStr, options: &Options) -> Result<Signal, UsageError> {
 }
 
 fn stop(options: &Options) -> Result<Stop, UsageError> {
-    let timeout = options.timeout.as_ref().map(duration).transpose()?;
+    let timeout = limit(options.timeout.as_ref())?;
     match &options.timeout {
         Some(given) if options.now => Err(given.refused_with("--now gives no time at all; give one of them")),
         Some(_) | None => Ok(Stop { timeout, now: options.now }),
@@ -171,7 +189,10 @@ fn stop(options: &Options) -> Result<Stop, UsageError> {
 }
 
 fn watch(options: &Options, display: Display) -> Result<Option<Duration>, UsageError> {
-    let interval = duration_above_zero(&options.interval)?;
+    let interval = duration(&options.interval)?;
+    if interval.is_zero() {
+        return Err(options.interval.refused("nobody reads so fast"));
+    }
     match options.interval.typed() {
         Some(given) if !options.watch => Err(given.refused_with("how often what? give --watch as well")),
         Some(_) | None => Ok(options.watch.then_some(interval).filter(|_| display != Display::Quiet)),
@@ -195,173 +216,4 @@ pub(super) fn truth(given: &Given) -> Result<bool, UsageError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cli::{self, Command};
-    use std::os::unix::ffi::OsStringExt;
-    use std::path::PathBuf;
-
-    fn surroundings() -> Surroundings {
-        let variable = |name: &str, value: &str| (OsString::from(name), OsString::from(value));
-        Surroundings {
-            environment: vec![
-                variable("LANG", "C"),
-                variable("PWD", "/home"),
-                variable("NOTIFY_FD", "7"),
-                variable("LISTEN_FD_3", "9"),
-                variable("SHLVL", "2"),
-            ],
-            ..super::super::tests::surroundings()
-        }
-    }
-
-    fn call_in(line: &[&str], surroundings: &Surroundings) -> Result<Call, String> {
-        let args: Vec<OsString> = line.iter().map(OsString::from).collect();
-        match cli::parse(&args) {
-            Ok(Command::Typed(typed)) => {
-                Call::from_typed(*typed, surroundings).map_err(|error| error.to_string())
-            }
-            Ok(other) => panic!("{line:?} gives {other:?}"),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    fn order(line: &[&str]) -> Order {
-        match call_in(line, &surroundings()) {
-            Ok(Call { act: Act::Order(order), .. }) => order,
-            other => panic!("{line:?} gives {other:?}"),
-        }
-    }
-
-    fn deploy_of(line: &[&str]) -> Deploy {
-        let Order::Deploy(deploy) = order(line) else { panic!("{line:?} is no deploy") };
-        deploy
-    }
-
-    fn error(line: &[&str]) -> String {
-        call_in(line, &surroundings()).expect_err("a line that is refused")
-    }
-
-    #[test]
-    fn a_deploy_alone_changes_nothing_and_waits() {
-        assert_eq!(deploy_of(&["deploy"]), Deploy::default());
-    }
-
-    #[test]
-    fn each_option_of_a_deploy_reaches_its_place() {
-        let line = "deploy -n 3 --cwd ../app --timeout 90 --online-timeout 2m --bake 5s --surge 2 --no-wait \
-                    --if-generation 7 --unset OLD --env A=b=c -- node server.js --flag";
-        let expected = Deploy {
-            program: Some(vec!["node".into(), "server.js".into(), "--flag".into()]),
-            directory: Some("/srv/../app".into()),
-            environment: vec![("A".into(), Some("b=c".into())), ("OLD".into(), None)],
-            workers: Some(3),
-            timeout: Some(Duration::from_secs(90)),
-            online_timeout: Some(Duration::from_secs(120)),
-            bake: Some(Duration::from_secs(5)),
-            surge: Some(2),
-            wait: false,
-            if_generation: Some(7),
-        };
-        assert_eq!(deploy_of(&line.split_whitespace().collect::<Vec<_>>()), expected);
-    }
-
-    #[test]
-    fn the_callers_variables_are_laid_over_but_for_what_is_its_own_or_srvwraps() {
-        for line in [["deploy", "--inherit-env"].as_slice(), &["deploy", "--override-env", "true"]] {
-            assert_eq!(deploy_of(line).environment, [("LANG".into(), Some("C".into()))]);
-        }
-        assert_eq!(deploy_of(&["deploy", "--override-env=false"]).environment, []);
-        let both = deploy_of(&["deploy", "--inherit-env", "--env", "LANG=de"]).environment;
-        assert_eq!(both.last().unwrap(), &("LANG".into(), Some("de".into())));
-    }
-
-    #[test]
-    fn the_socket_is_the_one_that_is_named_first() {
-        let socket = |line: &[&str], surroundings: &Surroundings| call_in(line, surroundings).unwrap().socket;
-        let plain = surroundings();
-        assert_eq!(socket(&["status"], &plain), PathBuf::from("/srv/srvwrap.sock"));
-        let named = Surroundings { srvwrap_socket: Some("x/y.sock".into()), ..surroundings() };
-        assert_eq!(socket(&["status"], &named), PathBuf::from("/srv/x/y.sock"));
-        assert_eq!(socket(&["status", "/a.sock"], &named), PathBuf::from("/a.sock"));
-        assert_eq!(socket(&["status", "--socket", "/a"], &named), PathBuf::from("/a"));
-        assert_eq!(socket(&["deploy", "--ipc-file=b", "-n", "2"], &named), PathBuf::from("/srv/b"));
-        assert_eq!(socket(&["scale", "3", "c.sock", "--json"], &plain), PathBuf::from("/srv/c.sock"));
-        let there = Surroundings { last_word_is_socket: true, ..surroundings() };
-        assert_eq!(socket(&["stop", "naught.ipc"], &there), PathBuf::from("/srv/naught.ipc"));
-        let empty = Surroundings { srvwrap_socket: Some("".into()), ..surroundings() };
-        assert_eq!(socket(&["status"], &empty), PathBuf::from("/srv/srvwrap.sock"));
-    }
-
-    #[test]
-    fn a_scale_is_a_number_or_a_difference() {
-        assert_eq!(order(&["scale", "8"]), Order::Scale(Scale::To(8)));
-        assert_eq!(order(&["scale", "+2"]), Order::Scale(Scale::By(2)));
-        assert_eq!(order(&["scale", "-1"]), Order::Scale(Scale::By(-1)));
-        for word in ["", "x", "0", "1.5", "--1", "+", "-0", "+0", "65536", "99999999999"] {
-            assert!(error(&["scale", "--", word]).contains("takes no program"), "{word}");
-            let text = error(&["scale", word]);
-            assert!(text.contains("scale") || text.contains("no such option"), "{word}: {text}");
-        }
-        assert!(error(&["scale"]).contains("srvwrap scale [OPTIONS] N|+K|-K"));
-    }
-
-    #[test]
-    fn a_stop_and_a_signal_have_their_options() {
-        let stop = |timeout, now| Order::Stop(Stop { timeout, now });
-        assert_eq!(order(&["stop"]), stop(None, false));
-        assert_eq!(order(&["stop", "--timeout", "0"]), stop(Some(Duration::ZERO), false));
-        assert_eq!(order(&["stop", "--now"]), stop(None, true));
-        assert!(error(&["stop", "--now", "--timeout", "3"]).contains("give one of them"));
-        let signal = Signal { signal: "USR2".into(), slot: Some(0) };
-        assert_eq!(order(&["signal", "USR2", "--slot", "0"]), Order::Signal(signal));
-        assert!(error(&["signal", "NOPE"]).starts_with("NOPE: no such signal"));
-    }
-
-    #[test]
-    fn what_is_wrong_is_named_with_its_remedy() {
-        for (line, words) in [
-            (["deploy", "server.js"].as_slice(), "srvwrap deploy -- PROGRAM"),
-            (&["deploy", "a.sock", "b.sock"], "b.sock"),
-            (&["stop", "myapp"], "srvwrap stop [OPTIONS] [SOCKET]"),
-            (&["stop", "--socket", "x", "y.sock"], "give one of them"),
-            (&["deploy", "--env", "A"], "give NAME=VALUE"),
-            (&["deploy", "--env", "=x"], "give NAME=VALUE"),
-            (&["deploy", "--env", "NOTIFY_FD=3"], "set by srvwrap"),
-            (&["deploy", "--unset", "A=b"], "a name holds no ="),
-            (&["deploy", "--surge", "0"], "give a number from 1"),
-            (&["deploy", "--surge", "-1"], "give a number from 1"),
-            (&["deploy", "--if-generation", "x"], "give the number of a generation"),
-            (&["deploy", "--timeout", "never"], "give a duration"),
-            (&["deploy", "--online-timeout", "0"], "give a duration"),
-            (&["deploy", "-n", "0"], "at least one worker"),
-            (&["deploy", "--quiet", "--json"], "give one of them"),
-            (&["deploy", "--override-env", "yes"], "give true or false"),
-            (&["deploy", "--", ""], "a program has a name"),
-            (&["deploy", "--now"], "is one of stop"),
-            (&["status", "--interval", "1s"], "give --watch"),
-            (&["rollback", "--", "node"], "srvwrap deploy -- PROGRAM"),
-            (&["status", "-n", "3"], "no such option"),
-        ] {
-            let text = error(line);
-            assert!(text.contains(words) && !text.contains('\n'), "{line:?}: {text}");
-        }
-    }
-
-    #[test]
-    fn naughts_command_lines_are_understood() {
-        assert_eq!(order(&["deploy-abort", "naught.sock"]), Order::Abort);
-        assert_eq!(deploy_of(&["deploy", "--worker-count", "2"]).workers, Some(2));
-        assert_eq!(deploy_of(&["deploy", "--timeout", "0"]).timeout, None);
-    }
-
-    #[test]
-    fn values_are_byte_exact() {
-        let bytes = OsString::from_vec(b"A=\xff%\n=".to_vec());
-        let args = [OsString::from("deploy"), "--env".into(), bytes];
-        let Ok(Command::Typed(typed)) = cli::parse(&args) else { panic!("it is a command") };
-        let call = Call::from_typed(*typed, &surroundings()).unwrap();
-        let Act::Order(Order::Deploy(deploy)) = call.act else { panic!("it is a deploy") };
-        assert_eq!(deploy.environment[0].1, Some(Text(OsString::from_vec(b"\xff%\n=".to_vec()))));
-    }
-}
+mod tests;

@@ -287,8 +287,13 @@ impl Supervisor {
         self.effects.pop_front()
     }
 
-    /// What a generation runs. None where it is wanted no longer, as when an earlier [`Effect::Spawn`] has failed its
-    /// deploy: then a spawn that is still to be done fails too, which is [`Event::SpawnFailed`] as ever.
+    /// Whether a worker that is to be made is still wanted. An earlier [`Effect::Spawn`] may have failed its deploy or
+    /// scale: then those that are still to be done fail too, which is [`Event::SpawnFailed`] as ever.
+    pub(crate) fn wants(&self, worker: WorkerId) -> bool {
+        self.workers.get(&worker).is_some_and(|worker| worker.state == State::Spawning)
+    }
+
+    /// What a generation runs. None where it is wanted no longer.
     pub(crate) fn spec(&self, generation: u32) -> Option<&Spec> {
         let known = [self.serving.as_ref(), self.activity.next_generation()];
         known.into_iter().flatten().find(|known| known.number == generation).map(|known| &known.spec)

@@ -131,23 +131,23 @@ impl Control {
         }
     }
 
-    /// Whoever it is that may not ask is told so before a byte of it is read.
+    /// Whoever it is that may not ask is told so whatever it sends: nothing of that is looked at.
     fn admit(&mut self, door: Door, stream: OwnedFd, uid: u32, now: Time, poll: &Poll) {
-        if door == Door::Control && ![self.own_uid, 0].contains(&uid) {
-            let own = self.own_uid;
-            let why = format!("uid {uid} may ask for nothing here: only uid {own} may, and root");
-            turn_away(&stream, &Refusal::new(403, why));
-            return;
-        }
         let most = match door {
             Door::Control => self.most_clients,
             Door::Health => MOST_HEALTH_CLIENTS,
         };
-        if self.clients.count(door) >= most && !self.make_room(door, poll) {
-            turn_away(&stream, &Refusal::new(503, format!("there are {most} clients already")));
-            return;
+        let is_full = self.clients.count(door) >= most;
+        let is_stranger = door == Door::Control && ![self.own_uid, 0].contains(&uid);
+        if is_full && (is_stranger || !self.make_room(door, poll)) {
+            return turn_away(&stream, &Refusal::new(503, format!("there are {most} clients already")));
         }
-        self.clients.add(stream, door, uid, now, poll);
+        let id = self.clients.add(stream, door, uid, now, poll);
+        if is_stranger {
+            let own = self.own_uid;
+            let why = format!("uid {uid} may ask for nothing here: only uid {own} may, and root");
+            self.clients.refuse(id, now, &Refusal::new(403, why));
+        }
     }
 
     /// Closes the connection that has been idle for the longest time.
@@ -219,6 +219,13 @@ impl EventLoop {
         }
     }
 
+    fn somebody_waits(&self, door: Door) -> bool {
+        match door {
+            Door::Control => self.places.control.as_ref().is_some_and(stream::somebody_waits),
+            Door::Health => self.control.health.as_ref().is_some_and(stream::somebody_waits),
+        }
+    }
+
     fn accept_some(&mut self, now: Time, door: Door) {
         for _ in 0..ACCEPTS_AT_ONCE {
             match self.accept(door) {
@@ -227,6 +234,7 @@ impl EventLoop {
                     self.control.admit(door, stream, uid, now, &self.poll);
                 }
                 Ok(None) => return,
+                Err(_) if !self.somebody_waits(door) => return,
                 // One that is idle has a descriptor that another can have.
                 Err(_) if self.control.make_room(door, &self.poll) => {}
                 Err(errno) => {
@@ -294,9 +302,7 @@ impl EventLoop {
         }
         let refusal = Refusal::new(503, "other clients send too much at this moment; try again");
         let now = self.now();
-        if let Some(client) = self.control.clients.get_mut(id) {
-            client.refuse(now, &refusal);
-        }
+        self.control.clients.refuse(id, now, &refusal);
         false
     }
 

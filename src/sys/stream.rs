@@ -5,6 +5,7 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::socket::{MsgFlags, Shutdown, SockFlag, accept4, send, shutdown};
 
@@ -24,6 +25,13 @@ pub(crate) fn accept(listener: &impl AsFd) -> Result<Option<OwnedFd>, Errno> {
             Err(errno) => return Err(errno),
         }
     }
+}
+
+/// Whether somebody is there to be accepted. Where there is no room for a descriptor, accepting tells nothing of that.
+pub(crate) fn somebody_waits(listener: &impl AsFd) -> bool {
+    let mut asked = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+    // Who cannot be asked is taken to have somebody, and tried again.
+    poll(&mut asked, PollTimeout::ZERO) != Ok(0)
 }
 
 /// One read. Every error is an end.
@@ -83,7 +91,9 @@ mod tests {
         listener.set_nonblocking(true).unwrap();
         assert!(accept(&listener).unwrap().is_none());
         let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert!(somebody_waits(&listener));
         let accepted = accept(&listener).unwrap().expect("one is there");
+        assert!(!somebody_waits(&listener));
         assert_eq!(receive(accepted.as_fd(), &mut [0; 8]), Received::Nothing);
     }
 

@@ -3,7 +3,7 @@
 //! All slots online: flip. The last old worker gone: the deploy is done. The last worker gone in a stop: the end.
 
 use crate::core::generation::Generation;
-use crate::core::notice::{DeployNews, Notice};
+use crate::core::notice::{DeployNews, Notice, ScaleNews};
 use crate::core::worker::Worker;
 use crate::core::{Effect, Time, WorkerId};
 
@@ -109,6 +109,9 @@ impl Supervisor {
             std::mem::take(&mut self.farewells).into_iter().partition(|farewell| farewell.leaving.is_empty());
         self.farewells = left;
         for farewell in gone {
+            if matches!(farewell.answer.notice, Notice::Scale(ScaleNews::Shrunk { .. })) {
+                self.notice(farewell.answer.notice.clone());
+            }
             self.answer(farewell.asker, farewell.answer);
         }
     }

@@ -162,7 +162,9 @@ impl Client {
 
     /// `None`: go on.
     fn read(&mut self, now: Time, share: &mut usize) -> Option<Turn> {
-        match self.reader.next() {
+        let arrived = self.reader.next();
+        self.see_progress(now);
+        match arrived {
             Some(Arrived::Request(request)) => {
                 self.doing = Doing::Reading(Progress::Between);
                 self.since = now;
@@ -182,7 +184,6 @@ impl Client {
                 }
             }
         }
-        self.see_progress(now);
         None
     }
 
@@ -355,3 +356,6 @@ impl Client {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

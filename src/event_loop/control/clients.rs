@@ -9,6 +9,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token};
 
 use crate::core::{ClientId, Time};
+use crate::wire::control::http::Refusal;
 use crate::wire::control::routes::Door;
 
 use super::client::{Client, Turn};
@@ -87,14 +88,31 @@ impl Clients {
         self.table.values().filter(|client| client.sends_body()).map(Client::held).sum()
     }
 
-    pub(super) fn add(&mut self, stream: OwnedFd, door: Door, uid: u32, now: Time, poll: &Poll) {
+    /// Who cannot be watched is not there.
+    pub(super) fn add(
+        &mut self,
+        stream: OwnedFd,
+        door: Door,
+        uid: u32,
+        now: Time,
+        poll: &Poll,
+    ) -> ConnectionId {
         let id = ConnectionId(self.next_connection);
         self.next_connection += 1;
         let interest = Interest::READABLE.add(Interest::WRITABLE);
-        // Who cannot be watched is not there.
         if poll.registry().register(&mut SourceFd(&stream.as_raw_fd()), id.token(), interest).is_ok() {
             self.table.insert(id, Client::new(stream, door, uid, now));
             self.note_deadline(id);
+        }
+        id
+    }
+
+    /// Nothing that it sends is read any more.
+    pub(super) fn refuse(&mut self, id: ConnectionId, now: Time, refusal: &Refusal) {
+        if let Some(client) = self.table.get_mut(&id) {
+            client.refuse(now, refusal);
+            self.note_deadline(id);
+            self.set_ready(id);
         }
     }
 
@@ -215,7 +233,9 @@ impl Clients {
 
     /// Events that everybody has taken are not kept.
     pub(super) fn forget_events(&mut self) {
-        let least = self.table.values().filter_map(Client::following).min();
-        self.events.forget(least);
+        if !self.events.is_empty() {
+            let least = self.table.values().filter_map(Client::following).min();
+            self.events.forget(least);
+        }
     }
 }

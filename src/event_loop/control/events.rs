@@ -36,6 +36,10 @@ impl Events {
         self.first + self.lines.len() as u64
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
     pub(super) fn push(&mut self, line: Vec<u8>) {
         self.bytes += line.len();
         self.lines.push_back(line);
@@ -56,7 +60,7 @@ impl Events {
         while self.first < least && !self.lines.is_empty() {
             self.drop_first();
         }
-        if self.lines.is_empty() {
+        if self.is_empty() {
             self.lines = VecDeque::new();
         }
     }

@@ -139,6 +139,9 @@ fn status() -> Status {
             wanted: true,
             uptime: Duration::from_secs(1),
             restarts: 3,
+            failures: 2,
+            last_failure: Some("worker 1 (pid 4700) exited with status 1".to_string()),
+            failed_ago: Some(Duration::from_secs(9)),
             rss_bytes: Some(1 << 40),
             cpu: Some(Duration::from_millis(70)),
             said: "busy".to_string(),
@@ -240,7 +243,13 @@ fn every_answer_has_the_fields_that_the_document_says() {
 fn what_is_written_is_read_and_what_is_not_known_is_ignored() {
     let mut status = status();
     assert_eq!(read(&write(&status)), Ok(status.clone()));
-    status.workers[0] = Worker { rss_bytes: None, cpu: None, ..status.workers[0].clone() };
+    status.workers[0] = Worker {
+        rss_bytes: None,
+        cpu: None,
+        last_failure: None,
+        failed_ago: None,
+        ..status.workers[0].clone()
+    };
     assert_eq!(read(&write(&status)), Ok(status));
     let history = History { deploys: vec![deployed()] };
     assert_eq!(read(&write(&history)), Ok(history));

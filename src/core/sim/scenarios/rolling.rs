@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::core::Request;
-use crate::core::sim::stage::{Ends, Stage, Starts, redeploy};
+use crate::core::sim::stage::{Ends, Forks, Stage, Starts, redeploy};
 use crate::wire::control::message::Deploy;
 
 fn rolling(word: &str, surge: u32) -> Request {
@@ -29,7 +29,7 @@ fn one_slot_after_the_other_is_taken_over_and_then_the_spec_is_committed() {
     assert_eq!((stage.runs(1).as_str(), stage.answer(deploy).as_str()), ("first", ""));
     stage.told();
     stage.says_online(2, 2);
-    assert_eq!(stage.told()[1], "deploy 2 is live; retiring 1 worker of generation 1");
+    assert_eq!(stage.told()[1], "deploy 2 is live in every slot; 1 worker of generation 1 left to retire");
     stage.exits(1, 2, 0);
     assert_eq!(stage.answer(deploy), "done");
     assert_eq!(stage.online(), [(2, 0), (2, 1), (2, 2)]);
@@ -162,15 +162,19 @@ fn a_stop_ends_both_generations() {
 }
 
 #[test]
-fn restarts_are_counted_over_generations_and_deploys_are_none() {
+fn restarts_are_those_of_the_generation_and_deploys_are_none() {
     let mut stage = Stage::serving(1);
     stage.seconds(11);
     stage.exits(1, 0, 1);
+    stage.seconds(11);
+    stage.exits(1, 0, 1);
+    assert_eq!(stage.restarts(), [2]);
     stage.ask(redeploy());
+    assert_eq!(stage.restarts(), [0]);
     stage.ask(rolling("third", 1));
     stage.seconds(11);
     stage.exits(3, 0, 1);
-    assert_eq!(stage.restarts(), [2]);
+    assert_eq!(stage.restarts(), [1]);
 }
 
 #[test]
@@ -232,4 +236,19 @@ fn a_new_worker_that_never_served_has_the_short_limit_and_one_that_did_the_whole
     assert_eq!(stage.killed(), [(2, 1)]);
     stage.seconds(1);
     assert_eq!(stage.killed(), [(2, 1), (2, 0)]);
+}
+
+#[test]
+fn an_old_spec_that_is_never_made_does_not_hold_up_the_answer_either() {
+    let mut stage = Stage::serving(1);
+    stage.starts = Starts::Silent;
+    let bake = Some(std::time::Duration::from_secs(600));
+    let deploy = stage.ask(Request::Deploy(Deploy { bake, surge: Some(1), ..Deploy::default() }));
+    stage.says_online(2, 0);
+    stage.forks = Forks::Wait;
+    stage.ask(Request::Abort);
+    stage.seconds(59);
+    assert_eq!((stage.answer(deploy).as_str(), stage.online()), ("", vec![(2, 0)]));
+    stage.seconds(1);
+    assert_eq!(stage.answer(deploy), "aborted");
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::core::sim::stage::{Ends, Stage, Starts, deploy_of, redeploy};
 use crate::core::{Effect, Request};
-use crate::wire::control::message::{Deploy, Outcome};
+use crate::wire::control::message::Deploy;
 
 fn within(seconds: u64) -> Request {
     Request::Deploy(Deploy { timeout: Some(Duration::from_secs(seconds)), ..Deploy::default() })
@@ -75,7 +75,10 @@ fn who_does_not_want_to_wait_is_answered_at_the_flip() {
     assert_eq!(stage.answer(deploy), "done");
     assert_eq!(stage.answer_text(deploy), "deploy 2 is live; retiring 1 worker of generation 1");
     let other = stage.ask(redeploy());
-    assert_eq!(stage.answer(other), "refused, because a boot, deploy or scale is under way");
+    assert_eq!(
+        stage.answer(other),
+        "refused, because deploy 2 (client of uid 0) is under way; srvwrap abort ends it"
+    );
 }
 
 #[test]
@@ -182,25 +185,33 @@ fn the_history_tells_who_deployed_what_and_how_it_ended() {
     stage.ask(within(5));
     stage.seconds(5);
     stage.ask(redeploy());
-    let history: Vec<(u32, String, Vec<String>, bool, Option<Outcome>)> = stage
+    let told: Vec<String> = stage
         .supervisor
         .history()
         .map(|deploy| {
             let outcome = deploy.end.as_ref().map(|end| end.outcome);
-            let by = deploy.asker.to_string();
-            (deploy.generation, by, deploy.changed.clone(), deploy.live, outcome)
+            let (number, by, live) = (deploy.generation, deploy.asker, deploy.live);
+            format!("{number} by {by}: {:?}, live {live}, {outcome:?}", deploy.changed)
         })
         .collect();
-    let client = || "client of uid 0".to_string();
-    let changed = vec!["program".to_string(), "workers 1 -> 2".to_string()];
     assert_eq!(
-        history,
+        told,
         [
-            (1, "boot".to_string(), vec![], true, Some(Outcome::Done)),
-            (2, client(), changed, true, Some(Outcome::Done)),
-            (3, "HUP".to_string(), vec![], false, Some(Outcome::Failed)),
-            (4, client(), vec![], false, Some(Outcome::TimedOut)),
-            (5, client(), vec![], false, None),
+            "1 by boot: [], live true, Some(Done)",
+            r#"2 by client of uid 0: ["program", "workers 1 -> 2"], live true, Some(Done)"#,
+            "3 by HUP: [], live false, Some(Failed)",
+            "4 by client of uid 0: [], live false, Some(TimedOut)",
+            "5 by client of uid 0: [], live false, None",
         ]
     );
+}
+
+#[test]
+fn a_second_stop_in_less_of_a_hurry_gives_strangers_no_more_time() {
+    let mut stage = Stage::serving(1);
+    stage.strangers = true;
+    stage.ask(Request::Stop { timeout: Some(Duration::from_secs(3)) });
+    stage.ask(Request::Stop { timeout: Some(Duration::from_secs(100)) });
+    stage.seconds(3);
+    assert_eq!(stage.ended, Some(0));
 }

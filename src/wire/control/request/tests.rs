@@ -1,4 +1,5 @@
 //! What bodies mean, and the sentences that the wrong ones get.
+#![expect(clippy::disallowed_types, reason = "what prop_oneof expands to")]
 
 use super::*;
 

@@ -1,0 +1,95 @@
+//! The control socket and the files that srvwrap writes: what can be the path of one, and which are too many for one
+//! path.
+//!
+//! What this module does not do: look at the file system, so two names of one file are two files.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::{Address, ControlPath, Listener, Surroundings, absolute};
+use crate::cli::{Given, Typed, UsageError};
+
+/// What `sun_path` of unix(7) holds beside the zero byte at its end; directories do not count, since the socket is
+/// reached from the one that it is in.
+const LONGEST_NAME: usize = 107;
+
+/// The option, else the environment's, else the one in the caller's directory.
+pub(super) fn control(
+    option: Option<&Given>,
+    surroundings: &Surroundings,
+) -> Result<ControlPath, UsageError> {
+    let variable = surroundings.srvwrap_socket.clone().filter(|path| !path.is_empty());
+    let variable = variable.map(|path| Given::from_environment("--socket", "SRVWRAP_SOCKET", path));
+    let Some(given) = option.or(variable.as_ref()) else {
+        return Ok(ControlPath { path: surroundings.directory.join("srvwrap.sock"), given: false });
+    };
+    let path = file(given, surroundings)?;
+    let length = path.file_name().map_or(0, |name| name.len());
+    if length > LONGEST_NAME {
+        return Err(given.refused_with(format!(
+            "the name of a socket has at most {LONGEST_NAME} bytes, and this one {length}; give a shorter one"
+        )));
+    }
+    Ok(ControlPath { path, given: true })
+}
+
+/// A path that can be that of a file.
+fn file(given: &Given, surroundings: &Surroundings) -> Result<PathBuf, UsageError> {
+    let path = absolute(&given.value, surroundings);
+    let names_a_directory = given.value.as_bytes().ends_with(b"/") || path.file_name().is_none();
+    if names_a_directory { Err(given.refused("this is a directory")) } else { Ok(path) }
+}
+
+/// Refuses files that cannot be, or that something else is already. Logs alone may be one file: they are appended to.
+pub(super) fn are_apart(
+    typed: &Typed,
+    in_background: bool,
+    control: &ControlPath,
+    listeners: &[Listener],
+    surroundings: &Surroundings,
+) -> Result<(), UsageError> {
+    let options = &typed.options;
+    refuse_listener_at(control, options.socket.as_ref(), &options.listen, listeners)?;
+    let output = [&options.stdout, &options.stderr].into_iter().filter(|_| in_background);
+    let logs = output.chain(&options.log).filter(|given| given.value != "-");
+    for given in logs.clone().chain(&options.pid_file) {
+        let path = file(given, surroundings)?;
+        if path == control.path {
+            return Err(given.refused_with("the control socket is there; give another path"));
+        }
+        if listeners.iter().any(|listener| is_at(listener, &path)) {
+            return Err(given.refused_with("-p listens there; give another path"));
+        }
+    }
+    let Some(given) = &options.pid_file else { return Ok(()) };
+    let pid_file = absolute(&given.value, surroundings);
+    match logs.into_iter().find(|log| absolute(&log.value, surroundings) == pid_file) {
+        Some(log) => Err(given.refused_with(format!("{log} is the same file; give another path"))),
+        None => Ok(()),
+    }
+}
+
+fn refuse_listener_at(
+    control: &ControlPath,
+    option: Option<&Given>,
+    listen: &[Given],
+    listeners: &[Listener],
+) -> Result<(), UsageError> {
+    let taken = listen.iter().zip(listeners).find(|(_, listener)| is_at(listener, &control.path));
+    match (taken, option) {
+        (None, _) => Ok(()),
+        (Some((listen, _)), Some(option)) => {
+            Err(option.refused_with(format!("{listen} listens there; give another path")))
+        }
+        (Some((listen, _)), None) => {
+            Err(listen.refused_with("the control socket is there; give another path, or another --socket"))
+        }
+    }
+}
+
+fn is_at(listener: &Listener, path: &Path) -> bool {
+    matches!(&listener.address, Address::Unix(taken) if taken == path)
+}
+
+#[cfg(test)]
+mod tests;

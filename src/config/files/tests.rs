@@ -1,0 +1,187 @@
+//! Paths: from which directory, and which not together.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::cli::{self, Command, UsageError};
+use crate::config::tests::surroundings;
+use crate::config::{Address, Config, ControlPath, Daemon, Surroundings};
+
+fn in_surroundings(line: &[&str], surroundings: &Surroundings) -> Result<Config, UsageError> {
+    let words: Vec<OsString> = line.iter().chain(&["x"]).map(OsString::from).collect();
+    match cli::parse(&words)? {
+        Command::Typed(typed) => Config::from_typed(&typed, surroundings),
+        command @ (Command::Help(_) | Command::Version) => panic!("{line:?} gives {command:?}"),
+    }
+}
+
+/// What `start` with these options means: in the foreground there is no daemon.
+fn started(line: &[&str]) -> Result<(Config, Option<Daemon>), UsageError> {
+    let words: Vec<OsString> = ["start"].iter().chain(line).chain(&["x"]).map(OsString::from).collect();
+    match cli::parse(&words)? {
+        Command::Typed(typed) => {
+            let config = Config::from_typed(&typed, &surroundings())?;
+            Ok((config, Daemon::from_typed(&typed, &surroundings())?))
+        }
+        command @ (Command::Help(_) | Command::Version) => panic!("{line:?} gives {command:?}"),
+    }
+}
+
+fn start_error(line: &[&str]) -> String {
+    started(line).expect_err("a line that is refused").to_string()
+}
+
+fn config(line: &[&str]) -> Config {
+    in_surroundings(line, &surroundings()).unwrap_or_else(|error| panic!("{line:?}: {error}"))
+}
+
+fn error(line: &[&str]) -> String {
+    in_surroundings(line, &surroundings()).expect_err("a line that is refused").to_string()
+}
+
+#[test]
+fn every_path_is_taken_from_the_callers_directory() {
+    let config =
+        config(&["--cwd=app", "--socket=a", "--pid-file=run/x.pid", "--log=x.log", "-p", "unix:app.sock"]);
+    assert_eq!(config.directory, Some(PathBuf::from("/srv/app")));
+    assert_eq!(config.control, ControlPath { path: "/srv/a".into(), given: true });
+    assert_eq!(config.pid_file, Some(PathBuf::from("/srv/run/x.pid")));
+    assert_eq!(config.log, Some(PathBuf::from("/srv/x.log")));
+    assert_eq!(config.listeners[0].address, Address::Unix("/srv/app.sock".into()));
+    assert_eq!(config.argv, ["x"], "but the program, which is the worker's affair");
+}
+
+#[test]
+fn a_control_socket_that_somebody_named_must_be_there() {
+    let control = |line: &[&str], variable: &str| {
+        let surroundings = Surroundings { srvwrap_socket: Some(variable.into()), ..surroundings() };
+        in_surroundings(line, &surroundings).expect("a right line").control
+    };
+    assert_eq!(control(&[], ""), ControlPath { path: "/srv/srvwrap.sock".into(), given: false });
+    assert_eq!(control(&[], "/run/x"), ControlPath { path: "/run/x".into(), given: true });
+    assert_eq!(control(&["--socket=a"], "/run/x"), ControlPath { path: "/srv/a".into(), given: true });
+    let bad = Surroundings { srvwrap_socket: Some("/run/".into()), ..surroundings() };
+    assert_eq!(
+        in_surroundings(&[], &bad).expect_err("a directory").to_string(),
+        "SRVWRAP_SOCKET=/run/: this is a directory; give the path of a socket"
+    );
+}
+
+#[test]
+fn notices_go_to_stderr_or_to_a_file() {
+    assert_eq!(config(&[]).log, None);
+    assert_eq!(config(&["--log", "-"]).log, None);
+    assert_eq!(error(&["--log", "logs/"]), "--log logs/: this is a directory; give a path, or - for stderr");
+    assert_eq!(error(&["--pid-file", ".."]), "--pid-file ..: this is a directory; give a path");
+}
+
+#[test]
+fn one_path_is_not_two_things() {
+    for (line, problem) in [
+        (
+            ["--pid-file=a", "--socket=a"].as_slice(),
+            "--pid-file a: the control socket is there; give another path",
+        ),
+        (&["--log=srvwrap.sock"], "--log srvwrap.sock: the control socket is there; give another path"),
+        (
+            &["--log=a", "--pid-file=/srv/./a"],
+            "--pid-file /srv/./a: --log a is the same file; give another path",
+        ),
+        (&["--pid-file=a", "-p", "unix:a"], "--pid-file a: -p listens there; give another path"),
+        (&["--socket=a", "-p", "web=unix:a"], "--socket a: -p web=unix:a listens there; give another path"),
+        (
+            &["-p", "unix:srvwrap.sock"],
+            "-p unix:srvwrap.sock: the control socket is there; give another path, or another --socket",
+        ),
+    ] {
+        assert_eq!(error(line), problem);
+    }
+}
+
+#[test]
+fn health_is_told_over_tcp_on_a_port_of_its_own() {
+    assert_eq!(config(&[]).health, None);
+    assert_eq!(config(&["--health", "9000"]).health, Some(Address::Port(9000)));
+    assert_eq!(
+        config(&["--health=[::1]:0", "-p0"]).health,
+        Some(Address::Tcp(([0, 0, 0, 0, 0, 0, 0, 1], 0).into()))
+    );
+    for (address, because) in [
+        ("unix:/a", "not a TCP address; give a port or ADDRESS:PORT"),
+        ("a=9000", "not a TCP address; give a port or ADDRESS:PORT"),
+        ("70000", "no such port; give 1 to 65535, or 0 for a free one"),
+        ("localhost", "the port is missing; give one, as in 127.0.0.1:8000"),
+        (
+            "example.com:80",
+            "names are not looked up; give the address in numbers, as in 127.0.0.1:8000, or localhost",
+        ),
+    ] {
+        assert_eq!(error(&["--health", address]), format!("--health {address}: {because}"));
+    }
+    assert_eq!(
+        error(&["-p", "8000", "--health", "127.0.0.1:8000"]),
+        "--health 127.0.0.1:8000: -p 8000 listens there already; give another port"
+    );
+}
+
+#[test]
+fn a_daemons_files_are_in_the_callers_directory_too() {
+    let (config, daemon) = started(&["--cwd", "app"]).expect("a right line");
+    let daemon = daemon.expect("it goes to the background");
+    assert_eq!(daemon.stdout, PathBuf::from("/srv/stdout.log"));
+    assert_eq!(daemon.stderr, PathBuf::from("/srv/stderr.log"));
+    assert_eq!(config.log, Some(PathBuf::from("/srv/srvwrap.log")));
+    assert_eq!(config.directory, Some(PathBuf::from("/srv/app")));
+    let together = ["--stdout=all", "--stderr=all", "--log=all"];
+    assert!(started(&together).is_ok(), "they are appended to, and may be one");
+    for (line, problem) in [
+        (
+            ["--stdout=srvwrap.sock"].as_slice(),
+            "--stdout srvwrap.sock: the control socket is there; give another path",
+        ),
+        (
+            &["--stderr=x.pid", "--pid-file=x.pid"],
+            "--pid-file x.pid: --stderr x.pid is the same file; give another path",
+        ),
+        (
+            &["--pid-file=stdout.log"],
+            "--pid-file stdout.log: --stdout stdout.log is the same file; give another path",
+        ),
+        (&["--stderr=logs/"], "--stderr logs/: this is a directory; give a path"),
+        (&["--stdout=-"], "--stdout -: in the background nobody reads it; give a path"),
+        (&["--log=-"], "--log -: in the background nobody reads it; give a path"),
+    ] {
+        assert_eq!(start_error(line), problem);
+    }
+}
+
+#[test]
+fn without_daemon_mode_a_start_stays_in_the_foreground_as_run_does() {
+    let naughts =
+        ["--daemon-mode", "false", "--stdout", "-", "--stderr=-", "--log=-", "--pid-file=stdout.log"];
+    let (config, daemon) = started(&naughts).expect("a right line");
+    assert_eq!((daemon, config.log), (None, None));
+    assert!(matches!(started(&["--daemon-mode=true", "--remove-old-ipc=false"]), Ok((_, Some(_)))));
+    assert_eq!(
+        start_error(&["--daemon-mode=false", "--stdout=out.log"]),
+        "--stdout out.log: with --daemon-mode false the workers write where srvwrap does; give -, or leave it out"
+    );
+    for switch in ["--or-deploy", "--quiet", "--json"] {
+        assert_eq!(
+            start_error(&["--daemon-mode=false", switch]),
+            format!("{switch}: it has no meaning with --daemon-mode false; give one of them")
+        );
+    }
+    for option in ["--daemon-mode", "--remove-old-ipc"] {
+        let problem = format!("{option} no: neither true nor false; give true or false");
+        assert_eq!(start_error(&[option, "no"]), problem);
+    }
+}
+
+#[test]
+fn the_name_of_a_control_socket_has_its_limit_and_its_directories_have_none() {
+    let fitting = format!("--socket={}/{}", "d".repeat(300), "x".repeat(107));
+    assert!(config(&[&fitting]).control.path.ends_with("x".repeat(107)));
+    let line = error(&["--socket", &"x".repeat(108)]);
+    assert!(line.ends_with("has at most 107 bytes, and this one 108; give a shorter one"), "{line}");
+}
