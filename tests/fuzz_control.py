@@ -317,7 +317,7 @@ def look_after(srvwrap, memory, descriptors):
     if "panicked" in srvwrap.log() or "fault of srvwrap" in srvwrap.log():
         raise Finding("srvwrap has panicked, or says that it is at fault")
     srvwrap.wait_for("nothing is under way", lambda: srvwrap.status()["activity"] == "serving")
-    body = {"program": WORKER, "directory": "/", "workers": WORKERS}
+    body = {"program": WORKER, "directory": "/", "workers": WORKERS, "online_timeout_ms": PATIENCE * 1000}
     status, answer = srvwrap.ask("POST", "/deploy", body)
     if status != 200:
         raise Finding(f"a deploy that is right: {status} {answer}")

@@ -27,7 +27,7 @@ const BASES: usize = 6;
 
 /// With few descriptors, so that 65535 workers are a failure, and not the end of the machine.
 fn serving() -> Srvwrap {
-    let options = ["--online-timeout", "1s", "--stop-timeout", "1s", "-n", "2"];
+    let options = ["--stop-timeout", "1s", "-n", "2"];
     let starting = srvwrap(options.into_iter().chain(SERVING));
     let few = || Ok(setrlimit(Resource::RLIMIT_NOFILE, 256, 256)?);
     starting.with(|command| before_exec(command, few)).online()

@@ -361,8 +361,31 @@ impl Supervisor {
     }
 
     fn step_all(&mut self, now: Time, workers: impl IntoIterator<Item = WorkerId>, input: Input) {
+        let mut unmade = BTreeSet::new();
         for worker in workers {
             self.step(now, worker, input, Fault::None);
+            if self.workers.get(&worker).is_some_and(|worker| matches!(worker.state, State::Unwanted { .. }))
+            {
+                unmade.insert(worker);
+            }
+        }
+        self.leave_unmade(now, &unmade);
+    }
+
+    /// Takes back the orders to make them. There may be thousands, and as an event each of them would be looked at
+    /// by everything.
+    fn leave_unmade(&mut self, now: Time, unwanted: &BTreeSet<WorkerId>) {
+        let mut unmade = Vec::new();
+        if !unwanted.is_empty() {
+            self.effects.retain(|effect| {
+                let Effect::Spawn { worker, .. } = effect else { return true };
+                let wanted = !unwanted.contains(worker);
+                unmade.extend(Some(*worker).filter(|_| !wanted));
+                wanted
+            });
+        }
+        for worker in unmade {
+            self.step(now, worker, Input::SpawnFailed, Fault::None);
         }
     }
 }

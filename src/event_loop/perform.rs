@@ -20,9 +20,8 @@ impl EventLoop {
         while let Some(effect) = self.supervisor.poll_effect() {
             match effect {
                 Effect::Spawn { worker, slot, generation } => {
-                    // One that is not made takes no time, and there may be thousands of them.
-                    spawns += usize::from(self.supervisor.wants(worker));
                     self.spawn(worker, slot, generation);
+                    spawns += 1;
                     if spawns == SPAWNS_AT_ONCE {
                         self.effects_left = true;
                         return;

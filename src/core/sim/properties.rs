@@ -88,8 +88,12 @@ impl Properties {
                 }
             }
             Effect::Forget { worker } => {
-                let life = world.processes[worker].life;
-                assert_eq!(life, Life::Empty, "{worker:?} was forgotten, but is there");
+                // One whose making was taken back never was there.
+                let life = world.processes.get(worker).map(|process| process.life);
+                assert!(
+                    life.is_none_or(|life| life == Life::Empty),
+                    "{worker:?} was forgotten, but is there"
+                );
             }
             Effect::RestoreFlags { nonblocking, clear_others: true } if nonblocking.is_empty() => {
                 flags_are_not_cleared_under_a_worker(world);

@@ -15,7 +15,7 @@ fn fault(read: Read, body: &str) -> String {
 
 #[test]
 fn an_empty_body_asks_for_the_defaults() {
-    for body in ["", "{}", " \r\n", " { } "] {
+    for body in ["", "{}", " { }\r\n"] {
         let body = body.as_bytes();
         assert_eq!(deploy(body), Ok(Order::Deploy(Deploy::default())));
         assert_eq!(rollback(body), Ok(Order::Rollback(Deploy::default())));
@@ -47,6 +47,11 @@ fn each_field_reaches_its_place() {
     assert_eq!(scale(b"{\"by\":-1}"), Ok(Order::Scale(Scale::By(-1))));
     let signalled = Signal { signal: "USR2".to_string(), slot: Some(0) };
     assert_eq!(signal(b"{\"signal\":\"USR2\",\"slot\":0}"), Ok(Order::Signal(signalled)));
+}
+
+#[test]
+fn a_body_of_blanks_is_not_an_empty_one() {
+    assert!(fault(rollback, "\n").starts_with("the body is not a JSON object"));
 }
 
 /// JSON knows no other kind of number, and a schema calls each of them an integer.
