@@ -18,7 +18,7 @@ mod events;
 mod tell;
 
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use mio::{Interest, Poll};
@@ -48,6 +48,8 @@ const ACCEPTS_AT_ONCE: usize = 64;
 /// Where there is no descriptor for another client, it is tried again after this.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const MOST_CLIENTS: usize = 1000;
+/// Descriptors that no worker gets: who cannot ask cannot put right what has gone wrong either.
+const SPARE_DESCRIPTORS: usize = 16;
 const MOST_HEALTH_CLIENTS: usize = 100;
 /// Of all bodies that are being sent together.
 const MOST_BODY_BYTES: usize = 16 << 20;
@@ -60,6 +62,8 @@ pub(super) struct Control {
     health: Option<Listener>,
     clients: Clients,
     most_clients: usize,
+    /// The first descriptor that is kept for clients.
+    spare_from: usize,
     own_uid: u32,
     /// Whose listener has more to accept than was accepted.
     accepting: Vec<Door>,
@@ -83,11 +87,23 @@ impl Control {
             clients: Clients::new(),
             // The rest is for workers.
             most_clients: MOST_CLIENTS.min(descriptors / 2),
+            spare_from: descriptors - SPARE_DESCRIPTORS.min(descriptors / 4),
             own_uid: stream::own_uid(),
             accepting: Vec::new(),
             accept_at: None,
             told_full: false,
         })
+    }
+
+    /// Whether a worker may have this descriptor, and some are still left for clients. The kernel gives the lowest that
+    /// is free, so a high one tells that there are few. An error is a sentence.
+    pub(super) fn leave_room(&self, descriptor: &impl AsRawFd) -> Result<(), String> {
+        let is_spare = usize::try_from(descriptor.as_raw_fd()).is_ok_and(|number| number >= self.spare_from);
+        let limit = stream::descriptors_allowed();
+        let why = || {
+            format!("too many open files: of the {limit} that there may be, the last are kept for clients")
+        };
+        if is_spare { Err(why()) } else { Ok(()) }
     }
 
     /// When a client is late, or accepting is tried again.
