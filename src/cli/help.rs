@@ -166,15 +166,9 @@ fn exit_codes(verb: Verb) -> Vec<Entry> {
             usage,
             not_running,
         ],
-        Verb::History => vec![
+        Verb::History | Verb::Events => vec![
             ("0", "Done."),
-            ("1", "srvwrap may not be asked (another user's), or does not answer."),
-            usage,
-            not_running,
-        ],
-        Verb::Events => vec![
-            ("0", "Ended by Ctrl-C, or with srvwrap."),
-            ("1", "srvwrap may not be asked (another user's), or the events were not read in time."),
+            ("1", "srvwrap may not be asked (another user's), or its answer was cut off."),
             usage,
             not_running,
         ],
