@@ -15,6 +15,7 @@ impl Display for Notice {
         match self {
             Notice::Listening { name: Some(name), address } => write!(f, "listening on {address} ({name})"),
             Notice::Listening { name: None, address } => write!(f, "listening on {address}"),
+            Notice::HealthListening { address } => write!(f, "health routes on {address}"),
             Notice::BacklogClamped { limit, wanted } => write!(
                 f,
                 "the kernel limits the backlog to {limit} of {wanted} connections (net.core.somaxconn)"
