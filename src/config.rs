@@ -24,7 +24,7 @@ use crate::signal_names::signal_number;
 use crate::units::parse_duration;
 use crate::wire::control::message::Order;
 
-/// All that `srvwrap run` was told.
+/// All that `srvwrap run` was told, or what `start` was told of the same.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Config {
     /// How many workers to keep online, 1 to 65535.
@@ -164,15 +164,7 @@ impl Config {
             listeners,
             control,
             pid_file: options.pid_file.as_ref().map(path),
-            log: match &options.log {
-                Some(given) if given.value == "-" && !in_background => None,
-                Some(given) if given.value == "-" => {
-                    return Err(given.refused_with("in the background nobody reads it; give a path"));
-                }
-                Some(given) => Some(path(given)),
-                None if in_background => Some(surroundings.directory.join("srvwrap.log")),
-                None => None,
-            },
+            log: log(options.log.as_ref(), in_background, surroundings)?,
         })
     }
 }
@@ -192,11 +184,8 @@ impl Daemon {
             refuse_what_only_a_daemon_has(options)?;
             return Ok(None);
         }
-        for given in [&options.stdout, &options.stderr] {
-            if given.value == "-" {
-                return Err(given.refused_with("in the background nobody reads it; give a path"));
-            }
-        }
+        refuse_dash(&options.stdout)?;
+        refuse_dash(&options.stderr)?;
         if options.stdin.text() == "inherit" {
             return Err(options.stdin.refused_with("in the background there is none; use srvwrap run"));
         }
@@ -207,6 +196,27 @@ impl Daemon {
             stderr: absolute(&options.stderr.value, surroundings),
             display,
         }))
+    }
+}
+
+/// Where notices go; none is stderr.
+fn log(
+    given: Option<&Given>,
+    in_background: bool,
+    surroundings: &Surroundings,
+) -> Result<Option<PathBuf>, UsageError> {
+    match given {
+        None => Ok(in_background.then(|| surroundings.directory.join("srvwrap.log"))),
+        Some(given) if given.value == "-" && !in_background => Ok(None),
+        Some(given) => refuse_dash(given).map(|()| Some(absolute(&given.value, surroundings))),
+    }
+}
+
+/// What stands for a terminal or a pipe is lost with the caller.
+fn refuse_dash(given: &Given) -> Result<(), UsageError> {
+    match given.value == "-" {
+        true => Err(given.refused_with("in the background nobody reads it; give a path")),
+        false => Ok(()),
     }
 }
 
