@@ -120,7 +120,9 @@ impl EventLoop {
     /// The sentence of a failure, and where the program's own words are.
     pub(in crate::event_loop) fn failure_told(&self, notice: &Notice) -> String {
         match &self.stderr {
-            Some(stderr) if notice.is_failure_of_a_program() => format!("{notice} (see {})", stderr.display()),
+            Some(stderr) if notice.is_failure_of_a_program() => {
+                format!("{notice} (see {})", stderr.display())
+            }
             Some(_) | None => notice.to_string(),
         }
     }

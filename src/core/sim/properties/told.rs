@@ -38,7 +38,8 @@ pub(super) fn check_notice(world: &mut World, notice: &Notice) {
         Notice::BootFailed { .. } => world.properties.boot_failed = true,
         Notice::Refused { .. } | Notice::ListenerShut { .. } | Notice::ListenerShutBy { .. } => {}
         Notice::CutShort | Notice::Signalled { .. } => {}
-        Notice::Listening { .. } | Notice::BacklogClamped { .. } | Notice::PassesNothingOn { .. } => {}
+        Notice::Listening { .. } | Notice::HealthListening { .. } => {}
+        Notice::BacklogClamped { .. } | Notice::PassesNothingOn { .. } => {}
     }
 }
 
