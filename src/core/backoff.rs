@@ -23,8 +23,10 @@ const TOLD_EVERY: Duration = Duration::from_secs(60);
 /// The failures of one slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Backoff {
-    /// In a row: since a worker was last online for [`PROVEN`].
+    /// In a row: since a worker was last online for [`PROVEN`]. Those that were replaced at once do not count.
     failures: u32,
+    /// The same, but all of them.
+    in_a_row: u32,
     immediate_at: Option<Time>,
     told_at: Option<Time>,
     untold: u32,
@@ -48,8 +50,9 @@ impl Backoff {
         self.was_online = served.is_some();
         let served = served.unwrap_or_default();
         if served >= PROVEN {
-            self.failures = 0;
+            (self.failures, self.in_a_row) = (0, 0);
         }
+        self.in_a_row = self.in_a_row.saturating_add(1);
         self.failures = self.failures.saturating_add(1);
         let rested = self.immediate_at.is_none_or(|last| now - last >= IMMEDIATE_EVERY);
         if served >= WORTH_IT && rested {
@@ -72,9 +75,9 @@ impl Backoff {
         Telling::Failure { untold: std::mem::take(&mut self.untold) }
     }
 
-    /// How many there were in a row.
-    pub(super) fn failures(&self) -> u32 {
-        self.failures
+    /// How many there were in a row, while the worker that there is now has been online for `served`.
+    pub(super) fn in_a_row(&self, served: Duration) -> u32 {
+        if served >= PROVEN { 0 } else { self.in_a_row }
     }
 
     /// Whether it is news that the next worker is online: not where each one comes online in a crash loop.

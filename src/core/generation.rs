@@ -34,10 +34,10 @@ pub(super) struct Generation {
 pub(super) struct Slot {
     pub(super) seat: Seat,
     pub(super) backoff: Backoff,
-    /// How often it was filled anew, deploys apart; over all generations.
+    /// How often it was filled anew.
     pub(super) restarts: u32,
-    /// How its last worker failed, while the next one waits.
-    pub(super) failure: Option<Failure>,
+    /// How and when its last worker failed.
+    pub(super) failure: Option<(Time, Failure)>,
     /// Whether a worker was made for it in this generation.
     taken: bool,
 }
@@ -69,13 +69,6 @@ impl Generation {
     pub(super) fn close_all(&mut self) {
         for slot in &mut self.slots {
             slot.seat = Seat::Closed;
-        }
-    }
-
-    /// The slots' history goes over to the generation that takes their place.
-    pub(super) fn inherit(&mut self, old: &Generation) {
-        for (slot, before) in self.slots.iter_mut().zip(&old.slots) {
-            slot.restarts += before.restarts;
         }
     }
 

@@ -179,9 +179,11 @@ pub(crate) enum DeployNews {
         keeps: Option<u32>,
     },
     Aborted {
+        by: Asker,
         keeps: Option<u32>,
     },
     AbortedLate {
+        by: Asker,
         killed: usize,
     },
     /// Its whole time was over.
@@ -209,6 +211,11 @@ pub(crate) enum DeployNews {
         old: u32,
         leaving: usize,
     },
+    /// As `Flipped`, but most of the old generation has gone already.
+    FlippedLast {
+        old: u32,
+        leaving: usize,
+    },
     Done {
         count: u32,
         after: Duration,
@@ -231,7 +238,7 @@ pub(crate) enum Refusal {
         more: i32,
     },
     Stopping,
-    Busy,
+    Busy(Busy),
     Count {
         least: u32,
         most: u32,
@@ -244,6 +251,14 @@ pub(crate) enum Refusal {
         is: u32,
         wanted: u32,
     },
+}
+
+/// What is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Busy {
+    Boot,
+    Deploy { generation: u32, asker: Asker },
+    Scale,
 }
 
 /// How a change of the target count goes on.

@@ -19,6 +19,7 @@ impl EventLoop {
         self.effects_left = false;
         while let Some(effect) = self.supervisor.poll_effect() {
             match effect {
+                Effect::Spawn { worker, .. } if !self.supervisor.wants(worker) => self.leave_unmade(worker),
                 Effect::Spawn { worker, slot, generation } => {
                     self.spawn(worker, slot, generation);
                     spawns += 1;

@@ -39,7 +39,8 @@ impl Supervisor {
         if let Some(serving) = &self.serving {
             // Before another program touches the listeners: how does the serving generation have them?
             self.effects.push_back(Effect::Listen { generation: serving.number });
-            self.tell_deploy(number, DeployNews::Began { count, asker: terms.asker, surge: terms.surge });
+            let surge = terms.surge.map(|surge| surge.min(count));
+            self.tell_deploy(number, DeployNews::Began { count, asker: terms.asker, surge });
         }
         let mut next = Generation::new(number, spec, count, now);
         self.activity = if terms.surge.is_some() && self.serving.is_some() {
@@ -126,18 +127,19 @@ impl Supervisor {
     }
 
     /// The spec is committed, and the old generation retires.
-    pub(super) fn flip(&mut self, now: Time, mut next: Generation, terms: Terms) {
+    pub(super) fn flip(&mut self, now: Time, next: Generation, terms: Terms) {
         let (number, count) = (next.number, next.count());
-        if let Some(old) = &self.serving {
-            next.inherit(old);
-        }
         let old = self.serving.replace(next);
         self.history.commit();
         let leaving = old.as_ref().map(|old| self.awaited_of(old.number)).unwrap_or_default();
         let notice = match old {
             None => Notice::Booted { count, after: now - terms.since },
             Some(old) => {
-                let news = DeployNews::Flipped { old: old.number, leaving: leaving.len() };
+                let (number_of_old, leaving) = (old.number, leaving.len());
+                let news = match terms.surge {
+                    None => DeployNews::Flipped { old: number_of_old, leaving },
+                    Some(_) => DeployNews::FlippedLast { old: number_of_old, leaving },
+                };
                 self.previous = Some(old.spec);
                 Notice::Deploy { generation: number, news }
             }
@@ -199,7 +201,7 @@ impl Supervisor {
     pub(super) fn abort(&mut self, now: Time, by: Asker) {
         match &mut self.activity {
             Activity::Deploying { .. } | Activity::Baking { .. } | Activity::Rolling { .. } => {
-                let why = self.why_ended(|keeps| DeployNews::Aborted { keeps });
+                let why = self.why_ended(|keeps| DeployNews::Aborted { by, keeps });
                 self.end_deploy(now, Outcome::Aborted, why, vec![by], BOOT_ABORTED);
             }
             Activity::Draining { aborters, outcome, .. } => {
@@ -207,7 +209,7 @@ impl Supervisor {
                 if *outcome == Outcome::Done {
                     *outcome = Outcome::Aborted;
                 }
-                self.kill_leaving(now, |killed| DeployNews::AbortedLate { killed });
+                self.kill_leaving(now, |killed| DeployNews::AbortedLate { by, killed });
             }
             Activity::PuttingBack { failed, .. } | Activity::Failing { failed, .. } => {
                 failed.aborters.push(by);

@@ -18,7 +18,7 @@ pub(crate) struct Status {
     pub(crate) activity: &'static str,
     /// The committed generation, after boot.
     pub(crate) generation: Option<u32>,
-    /// The target count.
+    /// The target count; in the boot, what is booted; none in a stop.
     pub(crate) count: u32,
     /// So many slots have a worker that serves.
     pub(crate) online: u32,
@@ -57,6 +57,10 @@ pub(crate) struct WorkerStatus {
     pub(crate) seated: bool,
     /// How often its slot was filled anew.
     pub(crate) restarts: u32,
+    /// How many workers of its slot failed in a row, unless it has shown itself that it does not.
+    pub(crate) failures: u32,
+    /// The last failure of its slot, and its moment.
+    pub(crate) last_failure: Option<(Time, Failure)>,
     /// What it said last of itself.
     pub(crate) said: String,
 }
@@ -81,7 +85,7 @@ impl Supervisor {
         Status {
             activity: self.activity_word(),
             generation: self.serving.as_ref().map(|serving| serving.number),
-            count: self.serving.as_ref().map_or(0, Generation::count),
+            count: self.wanted(),
             online: self.slots_online(),
             spec: known().next().map(|generation| generation.spec.clone()).unwrap_or_default(),
             deploy: self.deploy_status(),
@@ -134,9 +138,15 @@ impl Supervisor {
 
     fn worker_status(&self, now: Time, worker: &Worker, seated: &BTreeSet<WorkerId>) -> WorkerStatus {
         let known = [self.serving.as_ref(), self.activity.next_generation()];
+        let its = known.into_iter().flatten().find(|known| known.number == worker.generation);
         let slot = usize::try_from(worker.slot).expect("a u32 is a usize here");
-        let restarts =
-            known.into_iter().flatten().filter_map(|known| known.slots.get(slot)).map(|slot| slot.restarts);
+        let slot = its.and_then(|its| its.slots.get(slot));
+        let served = match worker.state {
+            State::Online { since, .. } => now - since,
+            State::Spawning | State::Unwanted { .. } | State::Starting { .. } => Duration::ZERO,
+            State::Leaving { .. } | State::Retiring { .. } | State::Killed { .. } => Duration::ZERO,
+            State::Remnant { .. } | State::Stuck | State::Gone => Duration::ZERO,
+        };
         WorkerStatus {
             worker: worker.id,
             slot: worker.slot,
@@ -145,7 +155,9 @@ impl Supervisor {
             age: now - worker.born,
             state: worker.state.name(),
             seated: seated.contains(&worker.id),
-            restarts: restarts.max().unwrap_or(0),
+            restarts: slot.map_or(0, |slot| slot.restarts),
+            failures: slot.map_or(0, |slot| slot.backoff.in_a_row(served)),
+            last_failure: slot.and_then(|slot| slot.failure.clone()),
             said: worker.said.clone(),
         }
     }
@@ -155,7 +167,8 @@ impl Supervisor {
         slots
             .filter_map(|(number, slot)| {
                 let retry_at = slot.retry_at()?;
-                let (failures, failure) = (slot.backoff.failures(), slot.failure.clone());
+                let failures = slot.backoff.in_a_row(Duration::ZERO);
+                let failure = slot.failure.as_ref().map(|(_, failure)| failure.clone());
                 Some(WaitingStatus { slot: number, retry_in: retry_at - now, failures, failure })
             })
             .collect()

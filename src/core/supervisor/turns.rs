@@ -148,7 +148,7 @@ impl Supervisor {
         let number = failure.who.slot;
         let Some(slot) = self.serving.as_mut().and_then(|serving| serving.slot(number)) else { return };
         let retry_at = slot.lost(now, id, failure.served, &mut self.random);
-        slot.failure = Some(failure.clone());
+        slot.failure = Some((now, failure.clone()));
         let telling = slot.backoff.telling(now);
         let exit_code = failure.fault.exit_code().filter(|_| self.policy.on_crash == OnCrash::Exit);
         if self.grows(number) {

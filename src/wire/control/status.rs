@@ -46,8 +46,15 @@ pub(crate) struct Worker {
     pub(crate) wanted: bool,
     #[serde(rename = "uptime_ms", with = "milliseconds")]
     pub(crate) uptime: Duration,
-    /// How often its slot was filled anew since srvwrap began, deploys apart.
+    /// How often its slot was filled anew since its generation began.
     pub(crate) restarts: u32,
+    /// How many workers of its slot failed in a row, none of them online for 10 s; 0 once this one was.
+    pub(crate) failures: u32,
+    /// How the last one of its slot failed in this generation: `worker 3 (pid 4711) exited with status 1`.
+    pub(crate) last_failure: Option<String>,
+    /// And when.
+    #[serde(rename = "failed_ago_ms", with = "maybe_milliseconds", default)]
+    pub(crate) failed_ago: Option<Duration>,
     /// Of its first process; none where it cannot be read.
     pub(crate) rss_bytes: Option<u64>,
     /// Processor time of its first process, user and system.

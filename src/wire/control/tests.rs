@@ -139,6 +139,9 @@ fn status() -> Status {
             wanted: true,
             uptime: Duration::from_secs(1),
             restarts: 3,
+            failures: 2,
+            last_failure: Some("worker 1 (pid 4700) exited with status 1".to_string()),
+            failed_ago: Some(Duration::from_secs(9)),
             rss_bytes: Some(1 << 40),
             cpu: Some(Duration::from_millis(70)),
             said: "busy".to_string(),
@@ -240,7 +243,13 @@ fn every_answer_has_the_fields_that_the_document_says() {
 fn what_is_written_is_read_and_what_is_not_known_is_ignored() {
     let mut status = status();
     assert_eq!(read(&write(&status)), Ok(status.clone()));
-    status.workers[0] = Worker { rss_bytes: None, cpu: None, ..status.workers[0].clone() };
+    status.workers[0] = Worker {
+        rss_bytes: None,
+        cpu: None,
+        last_failure: None,
+        failed_ago: None,
+        ..status.workers[0].clone()
+    };
     assert_eq!(read(&write(&status)), Ok(status));
     let history = History { deploys: vec![deployed()] };
     assert_eq!(read(&write(&history)), Ok(history));
@@ -326,6 +335,18 @@ fn the_document_names_the_variables_that_are_reserved() {
         count += 1;
     }
     assert_eq!(count, crate::environment::RESERVED_COUNT);
+}
+
+/// Each name that the pattern of a signal has, against the code's own list.
+#[test]
+fn the_document_names_the_signals_that_there_are() {
+    let pattern = text(&schema(&document(), "Signal")["properties"]["signal"]["pattern"]);
+    let names = pattern.trim_start_matches("^(?:(?:SIG)?(?:").split(')').next().expect("they end");
+    let names: Vec<i32> = names.split('|').filter_map(crate::signal_names::signal_number).collect();
+    assert_eq!(names, (1..=31).collect::<Vec<i32>>());
+    for number in ["0", "65"] {
+        assert_eq!(crate::signal_names::signal_number(number), None);
+    }
 }
 
 #[test]

@@ -111,7 +111,7 @@ fn the_count_is_1_to_65535_and_a_scale_to_what_there_is_is_done() {
     stage.signal("TTOU");
     stage.signal("TTOU");
     assert_eq!(
-        stage.told()[1],
+        stage.told()[2],
         "TTOU: refused, because there can be no fewer than 1 and no more than 65535 workers"
     );
     assert_eq!(stage.online(), [(1, 0)]);
@@ -123,7 +123,10 @@ fn a_scale_is_refused_in_a_deploy_but_signals_are_summed_and_run_after_it() {
     stage.starts = Starts::Silent;
     stage.ask(redeploy());
     let refused = stage.scale(5);
-    assert_eq!(stage.answer(refused), "refused, because a boot, deploy or scale is under way");
+    assert_eq!(
+        stage.answer(refused),
+        "refused, because deploy 2 (client of uid 0) is under way; srvwrap abort ends it"
+    );
     for name in ["TTIN", "TTIN", "TTIN", "TTOU"] {
         stage.signal(name);
     }
