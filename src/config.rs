@@ -67,6 +67,11 @@ pub(crate) struct Daemon {
     pub(crate) or_deploy: bool,
     /// The number of workers, where somebody gave one: a running one keeps its own else.
     pub(crate) count: Option<u32>,
+    /// The same for these two, which a deploy takes.
+    pub(crate) online_timeout: Option<Duration>,
+    pub(crate) bake: Option<Duration>,
+    /// What was typed that means nothing to one that is running, as in `-p 8000`.
+    pub(crate) for_a_new_one: Vec<String>,
     /// What workers write is appended to these.
     pub(crate) stdout: PathBuf,
     pub(crate) stderr: PathBuf,
@@ -192,6 +197,9 @@ impl Daemon {
         Ok(Some(Daemon {
             or_deploy: options.or_deploy,
             count: options.workers.as_ref().map(|given| count(Some(given), surroundings)).transpose()?,
+            online_timeout: typed_duration(&options.online_timeout)?,
+            bake: typed_duration(&options.bake)?,
+            for_a_new_one: for_a_new_one(options),
             stdout: absolute(&options.stdout.value, surroundings),
             stderr: absolute(&options.stderr.value, surroundings),
             display,
@@ -218,6 +226,24 @@ fn refuse_dash(given: &Given) -> Result<(), UsageError> {
         true => Err(given.refused_with("in the background nobody reads it; give a path")),
         false => Ok(()),
     }
+}
+
+fn typed_duration(given: &Given) -> Result<Option<Duration>, UsageError> {
+    given.typed().map(|given| duration(given).map(call::whole)).transpose()
+}
+
+/// As they were typed, those that no deploy can change.
+fn for_a_new_one(options: &Options) -> Vec<String> {
+    let Options { ready, stop_timeout, stop_signal, on_crash, stdin, stdout, stderr, .. } = options;
+    let with_default = [ready, stop_timeout, stop_signal, on_crash, stdin, stdout, stderr];
+    let others = [&options.pid_file, &options.health, &options.log];
+    let switches =
+        [("--stop-leader-only", options.stop_leader_only), ("--node-channel", options.node_channel)];
+    let typed = options.listen.iter();
+    let typed = typed.chain(with_default.into_iter().filter_map(Given::typed));
+    let typed = typed.chain(others.into_iter().flatten()).map(Given::to_string);
+    let switches = switches.into_iter().filter(|(_, given)| *given).map(|(name, _)| name.to_string());
+    typed.chain(switches).collect()
 }
 
 /// Whether naught's `--daemon-mode false` keeps a start in the foreground.

@@ -313,7 +313,10 @@ fn meaning(arrived: Arrived) -> Meaning {
 fn log_of(config: &Config) -> Result<Log, String> {
     match &config.log {
         None => Ok(Log::new()),
-        Some(path) => Log::to_file(path).map_err(|error| error.to_string()),
+        Some(path) => Log::to_file(path).map_err(|error| match error.is_forbidden() {
+            true => format!("{error} (--log names another file)"),
+            false => error.to_string(),
+        }),
     }
 }
 

@@ -211,7 +211,8 @@ pub(crate) static OPTIONS: &[OptionRow] = &[
     },
     OptionRow {
         long: "--or-deploy",
-        help: "Where one is running already, deploy this program, environment and directory to it.",
+        help: "Where one is running already, deploy this program, environment and directory to it, with -n, \
+               --online-timeout and --bake where they are given. Other options have no effect on it.",
         verbs: &[Verb::Start],
         ..SWITCH
     },

@@ -117,7 +117,7 @@ fn limit(given: Option<&Given>) -> Result<Option<Duration>, UsageError> {
 }
 
 /// The API counts in milliseconds, and a part of one is not the same as none.
-fn whole(duration: Duration) -> Duration {
+pub(super) fn whole(duration: Duration) -> Duration {
     let milliseconds = duration.as_nanos().div_ceil(1_000_000);
     Duration::from_millis(u64::try_from(milliseconds).unwrap_or(u64::MAX))
 }

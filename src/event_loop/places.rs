@@ -50,8 +50,11 @@ impl Places {
             Ok(socket) => Some(socket),
             Err(error) => {
                 let somebody_is_there = matches!(error.cause, ControlCause::Alive { .. });
-                if somebody_is_there || config.control.given || daemon {
+                if somebody_is_there || config.control.given {
                     return Err(error.to_string());
+                }
+                if daemon {
+                    return Err(format!("{error} (--socket PATH puts it elsewhere)"));
                 }
                 log.remark(&format_args!("{error}; going on without (--socket PATH puts it elsewhere)"));
                 None
