@@ -43,7 +43,10 @@ pub(crate) fn start(config: Config, daemon: &Daemon, spec: Spec, startup: Startu
             client::follow_report(report, daemon.display, &config.control.path, log, &startup)
         }
         Ok(Side::Daemon { report }) => match settle(&daemon.stdout, &daemon.stderr, &report) {
-            Ok(()) => serve(Start { startup, config, spec, report: Some(report) }),
+            Ok(()) => {
+                let stderr = Some(daemon.stderr.clone()).filter(|path| path != Path::new("/dev/null"));
+                serve(Start { startup, config, spec, report: Some(report), stderr })
+            }
             Err(error) => not_started(report, &error.to_string()),
         },
         Err(errno) => {

@@ -327,7 +327,11 @@ fn an_interrupted_deploy_ends_with_5_and_the_old_ones_serve_on() {
         deploy.signal(signal);
         let told = deploy.end();
         assert_eq!(told.code, 5);
-        assert!(last(&told.stderr).contains("aborted; generation 1 keeps serving"), "{told:?}");
+        assert!(
+            last(&told.stderr).ends_with("; generation 1 keeps serving")
+                && last(&told.stderr).contains("aborted by client"),
+            "{told:?}"
+        );
     }
     told(srvwrap.path(), &["status"]).done();
 }

@@ -36,7 +36,14 @@ fn start_returns_when_all_workers_are_online_and_leaves_the_daemon_serving() {
     assert_eq!(proc::children(daemon.pid).len(), 2);
     daemon.stop();
     assert_eq!(home.names(), ["srvwrap.log", "stderr.log", "stdout.log"]);
-    assert!(home.text("srvwrap.log").ends_with("srvwrap: stopped\n"));
+    let log = home.text("srvwrap.log");
+    assert!(log.ends_with("Z srvwrap: stopped\n"), "{log}");
+    let times: Vec<_> = log.lines().filter_map(|line| line.split_once(" srvwrap: ")).collect();
+    assert_eq!(times.len(), log.lines().count(), "{log}");
+    for (time, _) in times {
+        let parsed = humantime::parse_rfc3339(time).unwrap_or_else(|error| panic!("{error}: {log}"));
+        assert!(parsed.elapsed().is_ok_and(|age| age.as_secs() < 600), "{log}");
+    }
 }
 
 #[test]

@@ -30,6 +30,7 @@ mod daemon;
 mod deploy;
 mod failed_deploys;
 mod faults;
+mod fuzz_control;
 mod inheritance;
 mod languages;
 mod listeners;

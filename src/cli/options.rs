@@ -188,7 +188,7 @@ pub(crate) static OPTIONS: &[OptionRow] = &[
         long: "--log",
         value: Some("FILE"),
         remedy: "a path, or - for stderr",
-        help: "Append notices to this file. Default: stderr; after start, srvwrap.log.",
+        help: "Append notices to this file, each with its time. Default: stderr; after start, srvwrap.log.",
         ..SWITCH
     },
     OptionRow {

@@ -4,10 +4,10 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cli::{Given, Options, Typed, UsageError, Verb};
+use crate::cli::{Given, Options, Typed, UsageError, Verb, looks_like_a_socket};
 use crate::environment::{is_caller_s_own, is_reserved};
 use crate::signal_names::signal_number;
 use crate::wire::control::message::{Deploy, Order, Scale, Signal, Stop};
@@ -53,11 +53,11 @@ fn socket(
     options: &Options,
     words: &[OsString],
     surroundings: &Surroundings,
-) -> Result<std::path::PathBuf, UsageError> {
+) -> Result<PathBuf, UsageError> {
     let Some((word, more)) = words.split_first() else {
         return files::control(options.socket.as_ref(), surroundings).map(|control| control.path);
     };
-    let is_socket = surroundings.last_word_is_socket || word.as_bytes().ends_with(b".sock");
+    let is_socket = surroundings.last_word_is_socket || looks_like_a_socket(word);
     if let Some(unwanted) = more.first().or(Some(word).filter(|_| !is_socket)) {
         return Err(UsageError::WordUnwanted { verb, word: unwanted.clone() });
     }

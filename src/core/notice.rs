@@ -21,6 +21,10 @@ pub(crate) enum Notice {
         name: Option<String>,
         address: String,
     },
+    /// Where the health routes are served.
+    HealthListening {
+        address: String,
+    },
     BacklogClamped {
         limit: u32,
         wanted: u32,
@@ -175,9 +179,11 @@ pub(crate) enum DeployNews {
         keeps: Option<u32>,
     },
     Aborted {
+        by: Asker,
         keeps: Option<u32>,
     },
     AbortedLate {
+        by: Asker,
         killed: usize,
     },
     /// Its whole time was over.
@@ -205,6 +211,11 @@ pub(crate) enum DeployNews {
         old: u32,
         leaving: usize,
     },
+    /// As `Flipped`, but most of the old generation has gone already.
+    FlippedLast {
+        old: u32,
+        leaving: usize,
+    },
     Done {
         count: u32,
         after: Duration,
@@ -227,7 +238,7 @@ pub(crate) enum Refusal {
         more: i32,
     },
     Stopping,
-    Busy,
+    Busy(Busy),
     Count {
         least: u32,
         most: u32,
@@ -240,6 +251,14 @@ pub(crate) enum Refusal {
         is: u32,
         wanted: u32,
     },
+}
+
+/// What is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Busy {
+    Boot,
+    Deploy { generation: u32, asker: Asker },
+    Scale,
 }
 
 /// How a change of the target count goes on.
@@ -273,6 +292,43 @@ impl Fault {
             }
             Fault::Late(_) | Fault::GaveUp(_) | Fault::Rebound(_) => None,
         }
+    }
+
+    /// Whether the program ran, and ended or was late; one that said offline has given its reason.
+    fn is_of_the_program(&self) -> bool {
+        match self {
+            Fault::Ended(Ending::Exited(_) | Ending::Signaled(_)) | Fault::Late(_) => true,
+            Fault::Ended(Ending::NotExecuted { .. }) | Fault::NotSpawned(_) => false,
+            Fault::None | Fault::GaveUp(_) | Fault::Rebound(_) => false,
+        }
+    }
+}
+
+impl Notice {
+    /// Whether a worker failed by itself, so that it may have written down why.
+    pub(crate) fn is_failure_of_a_program(&self) -> bool {
+        let failure = match self {
+            Notice::BootFailed { failure, .. } | Notice::WorkerFailed { failure, .. } => failure,
+            Notice::Deploy { news: DeployNews::Failed { failure, .. }, .. } => failure,
+            Notice::Scale(ScaleNews::Failed { failure, .. }) => failure,
+            Notice::Listening { .. }
+            | Notice::HealthListening { .. }
+            | Notice::BacklogClamped { .. }
+            | Notice::PassesNothingOn { .. }
+            | Notice::Worker { .. }
+            | Notice::Booted { .. }
+            | Notice::Deploy { .. }
+            | Notice::Refused { .. }
+            | Notice::Scale(_)
+            | Notice::ListenerShut { .. }
+            | Notice::ListenerShutBy { .. }
+            | Notice::Stopping { .. }
+            | Notice::Killing { .. }
+            | Notice::Stopped { .. }
+            | Notice::CutShort
+            | Notice::Signalled { .. } => return false,
+        };
+        failure.fault.is_of_the_program()
     }
 }
 

@@ -19,6 +19,7 @@ impl EventLoop {
         self.effects_left = false;
         while let Some(effect) = self.supervisor.poll_effect() {
             match effect {
+                Effect::Spawn { worker, .. } if !self.supervisor.wants(worker) => self.leave_unmade(worker),
                 Effect::Spawn { worker, slot, generation } => {
                     self.spawn(worker, slot, generation);
                     spawns += 1;
@@ -86,7 +87,7 @@ impl EventLoop {
     /// A process that has become another user's cannot be signalled; that it will not end is to be known.
     fn tell_failure(&mut self, pid: Pid, sent: io::Result<bool>) {
         if let Err(error) = sent {
-            self.log.say(&format_args!("cannot signal process group {pid}: {error}"));
+            self.remark(&format_args!("cannot signal process group {pid}: {error}"));
         }
     }
 

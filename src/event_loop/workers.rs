@@ -133,11 +133,7 @@ impl Process {
 
 impl EventLoop {
     pub(super) fn spawn(&mut self, worker: WorkerId, slot: u32, generation: u32) {
-        let made = match self.supervisor.wants(worker) {
-            true => self.make_process(worker, slot, generation),
-            false => Err("it is wanted no longer".to_string()),
-        };
-        let event = match made {
+        let event = match self.make_process(worker, slot, generation) {
             Ok(pid) => {
                 Event::Spawned { worker, pid: u32::try_from(pid.number()).expect("pids are positive") }
             }
@@ -146,11 +142,18 @@ impl EventLoop {
         self.supervisor.handle_event(self.now(), event);
     }
 
+    /// Not made, since it became unwanted while it waited to be.
+    pub(super) fn leave_unmade(&mut self, worker: WorkerId) {
+        let why = "nobody wants it any more".to_string();
+        self.supervisor.handle_event(self.now(), Event::SpawnFailed { worker, why });
+    }
+
     fn make_process(&mut self, worker: WorkerId, slot: u32, generation: u32) -> Result<Pid, String> {
         let program = self.program(generation);
         let spec = self.supervisor.spec(generation).ok_or("its generation is gone")?;
         let (notice, workers_end) =
             notice_pair().map_err(|error| format!("cannot make its notice descriptor: {error}"))?;
+        self.control.leave_room(&notice)?;
         // Before there is a process: one that is not heard would count as late.
         watch(&self.poll, &notice, notice_token(worker), Interest::READABLE)
             .map_err(|error| format!("cannot watch its notice descriptor: {error}"))?;
@@ -189,7 +192,7 @@ impl EventLoop {
             self.supervisor.handle_event(self.now(), Event::Emptied { worker: remnant });
         }
         if let Err(error) = watch(&self.poll, &exec_status, exec_token(worker), Interest::READABLE) {
-            self.log.say(&format_args!("cannot watch a worker (pid {pid}): {error}"));
+            self.remark(&format_args!("cannot watch a worker (pid {pid}): {error}"));
         }
         let process = Process {
             pid,

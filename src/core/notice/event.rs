@@ -19,6 +19,9 @@ impl Notice {
             Notice::Listening { name, address } => {
                 ("listening", fields(json!({ "name": name, "address": address })))
             }
+            Notice::HealthListening { address } => {
+                ("health-listening", fields(json!({ "address": address })))
+            }
             Notice::BacklogClamped { limit, wanted } => {
                 ("backlog-clamped", fields(json!({ "limit": limit, "wanted": wanted })))
             }
@@ -90,8 +93,12 @@ fn deploy(generation: u32, news: &DeployNews) -> (&'static str, Fields) {
             return ("deploy-failed", merged(more, json!({ "generation": generation })));
         }
         DeployNews::Cut { keeps, .. } => ("deploy-failed", json!({ "keeps": keeps })),
-        DeployNews::Aborted { keeps } => ("deploy-aborted", json!({ "keeps": keeps })),
-        DeployNews::AbortedLate { killed } => ("deploy-aborted-live", json!({ "killed": killed })),
+        DeployNews::Aborted { by, keeps } => {
+            ("deploy-aborted", json!({ "by": by.to_string(), "keeps": keeps }))
+        }
+        DeployNews::AbortedLate { by, killed } => {
+            ("deploy-aborted-live", json!({ "by": by.to_string(), "killed": killed }))
+        }
         DeployNews::TimedOut { limit, keeps } => {
             ("deploy-timed-out", json!({ "limit_ms": ms(*limit), "keeps": keeps }))
         }
@@ -104,7 +111,9 @@ fn deploy(generation: u32, news: &DeployNews) -> (&'static str, Fields) {
         DeployNews::Baking { time } | DeployNews::BakingAlone { time } => {
             ("deploy-baking", json!({ "time_ms": ms(*time) }))
         }
-        DeployNews::Flipped { old, leaving } => ("deploy-live", json!({ "old": old, "leaving": leaving })),
+        DeployNews::Flipped { old, leaving } | DeployNews::FlippedLast { old, leaving } => {
+            ("deploy-live", json!({ "old": old, "leaving": leaving }))
+        }
         DeployNews::Done { count, after } => {
             ("deploy-done", json!({ "count": count, "after_ms": ms(*after) }))
         }

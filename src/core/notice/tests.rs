@@ -129,7 +129,7 @@ fn boots_without_advice() -> Vec<(Notice, &'static str)> {
             deploy(DeployNews::Cut { fault: Fault::Rebound("/run/a.sock".into()), keeps: None }),
             "cannot start: /run/a.sock was shut down under its workers",
         ),
-        (deploy(DeployNews::Aborted { keeps: None }), "start aborted"),
+        (deploy(DeployNews::Aborted { by: CLIENT, keeps: None }), "start aborted by client of uid 1000"),
         (Notice::Booted { count: 1, after: Duration::from_millis(250) }, "workers online: 1, after 250ms"),
         (Notice::Booted { count: 4, after: Duration::from_millis(1234) }, "workers online: 4, after 1.2s"),
     ]
@@ -249,10 +249,13 @@ fn deploys() -> Vec<(Notice, &'static str)> {
             deploy(DeployNews::Cut { fault: Fault::Rebound("/run/a.sock".into()), keeps: Some(7) }),
             "deploy 8 failed: /run/a.sock was shut down under its workers; generation 7 keeps serving",
         ),
-        (deploy(DeployNews::Aborted { keeps: Some(7) }), "deploy 8 aborted; generation 7 keeps serving"),
         (
-            deploy(DeployNews::AbortedLate { killed: 1 }),
-            "deploy 8 is live, though aborted; killing 1 worker of the old generation",
+            deploy(DeployNews::Aborted { by: CLIENT, keeps: Some(7) }),
+            "deploy 8 aborted by client of uid 1000; generation 7 keeps serving",
+        ),
+        (
+            deploy(DeployNews::AbortedLate { by: CLIENT, killed: 1 }),
+            "deploy 8 is live, though aborted by client of uid 1000; killing 1 worker of the old generation",
         ),
         (
             deploy(DeployNews::Baking { time: seconds(30) }),
@@ -285,7 +288,12 @@ fn others() -> Vec<(Notice, &'static str)> {
         ),
         (refused(HUP, Refusal::Remembered), "HUP: will deploy once what is under way is done"),
         (refused(HUP, Refusal::Stopping), "HUP: refused, because srvwrap is stopping"),
-        (refused(CLIENT, Refusal::Busy), "refused, because a boot, deploy or scale is under way"),
+        (
+            refused(CLIENT, Refusal::Busy(Busy::Deploy { generation: 8, asker: HUP })),
+            "refused, because deploy 8 (HUP) is under way; srvwrap abort ends it",
+        ),
+        (refused(CLIENT, Refusal::Busy(Busy::Boot)), "refused, because the first start is under way"),
+        (refused(CLIENT, Refusal::Busy(Busy::Scale)), "refused, because a scale is under way"),
         (
             refused(Asker::Signal("TTOU"), Refusal::Count { least: 1, most: 65_535 }),
             "TTOU: refused, because there can be no fewer than 1 and no more than 65535 workers",
@@ -319,10 +327,36 @@ fn others() -> Vec<(Notice, &'static str)> {
             Notice::Stopping { asker: Asker::Signal("TERM"), workers: 4, limit: seconds(30) },
             "TERM: stopping 4 workers within 30s",
         ),
+        (Notice::Stopping { asker: Asker::Signal("TERM"), workers: 0, limit: seconds(30) }, "TERM: stopping"),
         (Notice::Killing { asker: Asker::Signal("QUIT"), workers: 1 }, "QUIT: killing 1 worker"),
         (Notice::Stopped { killed: 0 }, "stopped"),
         (Notice::Stopped { killed: 1 }, "stopped; 1 worker was killed"),
         (Notice::Stopped { killed: 2 }, "stopped; 2 workers were killed"),
+    ]
+}
+
+/// What is told of the machine and of the sockets.
+fn surroundings() -> Vec<(Notice, &'static str)> {
+    let listening = |name: Option<&str>| Notice::Listening {
+        name: name.map(str::to_string),
+        address: "port 8000".to_string(),
+    };
+    vec![
+        (listening(None), "listening on port 8000"),
+        (listening(Some("http")), "listening on port 8000 (http)"),
+        (
+            Notice::BacklogClamped { limit: 128, wanted: 4096 },
+            "the kernel limits the backlog to 128 of 4096 connections (net.core.somaxconn)",
+        ),
+        (
+            Notice::PassesNothingOn { program: "npm".to_string() },
+            "npm passes no descriptors on to the program that it starts: give that program itself, as in srvwrap node \
+             server.js",
+        ),
+        (
+            Notice::ListenerShutBy { address: "port 8000".to_string(), who: W3, after: seconds(1) },
+            "port 8000 was shut down, it seems by worker 3 (pid 4711), which ended 1s after it",
+        ),
     ]
 }
 
@@ -358,6 +392,10 @@ fn orders() -> Vec<(Notice, &'static str)> {
             deploy(DeployNews::DoneLate { outcome: Outcome::Aborted, count: 1, after: seconds(9) }),
             "deploy 8 is live after 9s with 1 worker; the old ones were killed, because it was aborted",
         ),
+        (
+            deploy(DeployNews::FlippedLast { old: 7, leaving: 1 }),
+            "deploy 8 is live in every slot; 1 worker of generation 7 left to retire",
+        ),
         (refused(CLIENT, Refusal::NothingBefore), "refused, because there was no deploy before this one"),
         (
             refused(CLIENT, Refusal::OnlyFilesChanged),
@@ -381,7 +419,8 @@ fn orders() -> Vec<(Notice, &'static str)> {
 }
 
 fn all() -> Vec<(Notice, &'static str)> {
-    [boots(), boots_without_advice(), workers(), departures(), deploys(), others(), orders()].concat()
+    [boots(), boots_without_advice(), workers(), departures(), deploys(), others(), surroundings(), orders()]
+        .concat()
 }
 
 /// Each event, the names of its fields, and one of its sentences: the table in `protocol/control.md`.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::signal_names::signal_name;
 use crate::wire::control::message::Outcome;
 
-use super::{DeployNews, Failure, Fault, Next, Notice, Refusal, ScaleNews, Who, WorkerNews};
+use super::{Busy, DeployNews, Failure, Fault, Next, Notice, Refusal, ScaleNews, Who, WorkerNews};
 use crate::core::worker::{Asked, Heard};
 use crate::core::{Asker, Ending, Mended};
 
@@ -15,6 +15,7 @@ impl Display for Notice {
         match self {
             Notice::Listening { name: Some(name), address } => write!(f, "listening on {address} ({name})"),
             Notice::Listening { name: None, address } => write!(f, "listening on {address}"),
+            Notice::HealthListening { address } => write!(f, "health routes on {address}"),
             Notice::BacklogClamped { limit, wanted } => write!(
                 f,
                 "the kernel limits the backlog to {limit} of {wanted} connections (net.core.somaxconn)"
@@ -44,6 +45,7 @@ impl Display for Notice {
                 let after = Seconds(*after);
                 write!(f, "{address} was shut down, it seems by {who}, which ended {after} after it")
             }
+            Notice::Stopping { asker, workers: 0, .. } => write!(f, "{asker}: stopping"),
             Notice::Stopping { asker, workers, limit } => {
                 write!(f, "{asker}: stopping {} within {}", Workers(*workers), Seconds(*limit))
             }
@@ -88,7 +90,7 @@ impl Display for WorkerNews {
 fn deploy(f: &mut Formatter<'_>, generation: u32, news: &DeployNews) -> fmt::Result {
     match news {
         DeployNews::Cut { fault, keeps: None } => write!(f, "cannot start: {fault}"),
-        DeployNews::Aborted { keeps: None } => write!(f, "start aborted"),
+        DeployNews::Aborted { by, keeps: None } => write!(f, "start aborted by {by}"),
         DeployNews::TimedOut { limit, keeps: None } => {
             write!(f, "cannot start: not done within {}", Seconds(*limit))
         }
@@ -105,12 +107,15 @@ fn deploy(f: &mut Formatter<'_>, generation: u32, news: &DeployNews) -> fmt::Res
         DeployNews::Cut { fault, keeps: Some(keeps) } => {
             write!(f, "deploy {generation} failed: {fault}; generation {keeps} keeps serving")
         }
-        DeployNews::Aborted { keeps: Some(keeps) } => {
-            write!(f, "deploy {generation} aborted; generation {keeps} keeps serving")
+        DeployNews::Aborted { by, keeps: Some(keeps) } => {
+            write!(f, "deploy {generation} aborted by {by}; generation {keeps} keeps serving")
         }
-        DeployNews::AbortedLate { killed } => {
+        DeployNews::AbortedLate { by, killed } => {
             let workers = Workers(*killed);
-            write!(f, "deploy {generation} is live, though aborted; killing {workers} of the old generation")
+            write!(
+                f,
+                "deploy {generation} is live, though aborted by {by}; killing {workers} of the old generation"
+            )
         }
         DeployNews::TimedOut { limit, keeps: Some(keeps) } => {
             let limit = Seconds(*limit);
@@ -145,6 +150,13 @@ fn deploy(f: &mut Formatter<'_>, generation: u32, news: &DeployNews) -> fmt::Res
         DeployNews::Baking { time } => {
             write!(f, "deploy {generation} is online; both generations serve for {}", Seconds(*time))
         }
+        DeployNews::FlippedLast { old, leaving } => {
+            let workers = Workers(*leaving);
+            write!(
+                f,
+                "deploy {generation} is live in every slot; {workers} of generation {old} left to retire"
+            )
+        }
         DeployNews::Flipped { old, leaving } => {
             write!(f, "deploy {generation} is live; retiring {} of generation {old}", Workers(*leaving))
         }
@@ -164,7 +176,14 @@ impl Display for Refusal {
             }
             Refusal::Remembered => write!(f, "will deploy once what is under way is done"),
             Refusal::Stopping => write!(f, "refused, because srvwrap is stopping"),
-            Refusal::Busy => write!(f, "refused, because a boot, deploy or scale is under way"),
+            Refusal::Busy(Busy::Boot) => write!(f, "refused, because the first start is under way"),
+            Refusal::Busy(Busy::Scale) => write!(f, "refused, because a scale is under way"),
+            Refusal::Busy(Busy::Deploy { generation, asker }) => {
+                write!(
+                    f,
+                    "refused, because deploy {generation} ({asker}) is under way; srvwrap abort ends it"
+                )
+            }
             Refusal::Count { least, most } => {
                 write!(
                     f,

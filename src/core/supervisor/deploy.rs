@@ -39,7 +39,8 @@ impl Supervisor {
         if let Some(serving) = &self.serving {
             // Before another program touches the listeners: how does the serving generation have them?
             self.effects.push_back(Effect::Listen { generation: serving.number });
-            self.tell_deploy(number, DeployNews::Began { count, asker: terms.asker, surge: terms.surge });
+            let surge = terms.surge.map(|surge| surge.min(count));
+            self.tell_deploy(number, DeployNews::Began { count, asker: terms.asker, surge });
         }
         let mut next = Generation::new(number, spec, count, now);
         self.activity = if terms.surge.is_some() && self.serving.is_some() {
@@ -134,7 +135,11 @@ impl Supervisor {
         let notice = match old {
             None => Notice::Booted { count, after: now - terms.since },
             Some(old) => {
-                let news = DeployNews::Flipped { old: old.number, leaving: leaving.len() };
+                let (number_of_old, leaving) = (old.number, leaving.len());
+                let news = match terms.surge {
+                    None => DeployNews::Flipped { old: number_of_old, leaving },
+                    Some(_) => DeployNews::FlippedLast { old: number_of_old, leaving },
+                };
                 self.previous = Some(old.spec);
                 Notice::Deploy { generation: number, news }
             }
@@ -196,7 +201,7 @@ impl Supervisor {
     pub(super) fn abort(&mut self, now: Time, by: Asker) {
         match &mut self.activity {
             Activity::Deploying { .. } | Activity::Baking { .. } | Activity::Rolling { .. } => {
-                let why = self.why_ended(|keeps| DeployNews::Aborted { keeps });
+                let why = self.why_ended(|keeps| DeployNews::Aborted { by, keeps });
                 self.end_deploy(now, Outcome::Aborted, why, vec![by], BOOT_ABORTED);
             }
             Activity::Draining { aborters, outcome, .. } => {
@@ -204,7 +209,7 @@ impl Supervisor {
                 if *outcome == Outcome::Done {
                     *outcome = Outcome::Aborted;
                 }
-                self.kill_leaving(now, |killed| DeployNews::AbortedLate { killed });
+                self.kill_leaving(now, |killed| DeployNews::AbortedLate { by, killed });
             }
             Activity::PuttingBack { failed, .. } | Activity::Failing { failed, .. } => {
                 failed.aborters.push(by);

@@ -55,8 +55,9 @@ impl Supervisor {
     /// may have set it since; and of programs that say nothing it is never known whether they have.
     pub(super) fn restore_flags(&mut self, gone_from: u32) {
         let Some(serving) = &self.serving else { return };
-        let alone = self.workers.values().all(|other| other.generation == serving.number);
-        if gone_from != serving.number && alone && !self.activity.is_ending() {
+        // The last condition looks at every worker.
+        let alone = || self.workers.values().all(|other| other.generation == serving.number);
+        if gone_from != serving.number && !self.activity.is_ending() && alone() {
             let nonblocking = serving.nonblocking.iter().copied().collect();
             let clear_others = gone_from > serving.number && self.policy.ready == Ready::Notify;
             self.effects.push_back(Effect::RestoreFlags { nonblocking, clear_others });

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::core::generation::Generation;
-use crate::core::notice::{Failure, Notice, Refusal, ScaleNews};
+use crate::core::notice::{Busy, Failure, Notice, Refusal, ScaleNews};
 use crate::core::worker::{Input, State, Worker};
 use crate::core::{Answer, Asker, Effect, Request, Scale, Spec, Time, WorkerId};
 use crate::wire::control::message::{Deploy, Outcome};
@@ -88,7 +88,7 @@ impl Supervisor {
             return self.refuse(asker, Refusal::Stopping);
         }
         match asker {
-            Asker::Client { .. } => self.refuse(asker, Refusal::Busy),
+            Asker::Client { .. } => self.refuse(asker, Refusal::Busy(self.busy())),
             Asker::Boot | Asker::Signal(_) => {
                 if self.waiting.deploy.replace(asker).is_none() {
                     self.refuse(asker, Refusal::Remembered);
@@ -113,14 +113,24 @@ impl Supervisor {
             return self.refuse(asker, Refusal::Stopping);
         }
         match asker {
-            Asker::Client { .. } => self.refuse(asker, Refusal::Busy),
+            Asker::Client { .. } => self.refuse(asker, Refusal::Busy(self.busy())),
             Asker::Boot | Asker::Signal(_) => match scale {
-                Scale::To(_) => self.refuse(asker, Refusal::Busy),
+                Scale::To(_) => self.refuse(asker, Refusal::Busy(self.busy())),
                 Scale::By(more) => {
                     self.waiting.scale = self.waiting.scale.saturating_add(more);
                     self.refuse(asker, Refusal::Summed { more: self.waiting.scale });
                 }
             },
+        }
+    }
+
+    fn busy(&self) -> Busy {
+        if matches!(self.activity, Activity::Growing { .. }) {
+            return Busy::Scale;
+        }
+        match self.history.last().filter(|_| self.serving.is_some()) {
+            Some(deploy) => Busy::Deploy { generation: deploy.generation, asker: deploy.asker },
+            None => Busy::Boot,
         }
     }
 

@@ -159,8 +159,21 @@ fn without_nul(text: &Text) -> Result<(), Fault> {
     if nul { Err("must not have a NUL byte, which the kernel takes for an end".to_string()) } else { Ok(()) }
 }
 
+/// `8`, and `8.0` or `8e0`, which some languages write for it.
+fn whole(raw: &RawValue) -> Option<i64> {
+    if let Ok(number) = serde_json::from_str(raw.get()) {
+        return Some(number);
+    }
+    /// Below it a float is exact, 2^53.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let number: f64 = serde_json::from_str(raw.get()).ok()?;
+    #[expect(clippy::cast_possible_truncation, reason = "it is whole, and fits")]
+    let whole = (number.fract() == 0.0 && number.abs() < EXACT).then_some(number as i64);
+    whole
+}
+
 fn number(raw: &RawValue, range: RangeInclusive<u64>) -> Result<u32, Fault> {
-    let number: Option<u64> = serde_json::from_str(raw.get()).ok();
+    let number = whole(raw).and_then(|number| u64::try_from(number).ok());
     let fitting =
         number.filter(|number| range.contains(number)).and_then(|number| u32::try_from(number).ok());
     fitting.ok_or_else(|| {
@@ -169,7 +182,7 @@ fn number(raw: &RawValue, range: RangeInclusive<u64>) -> Result<u32, Fault> {
 }
 
 fn difference(raw: &RawValue) -> Result<i32, Fault> {
-    let number: Option<i32> = serde_json::from_str(raw.get()).ok();
+    let number = whole(raw).and_then(|number| i32::try_from(number).ok());
     let most = i32::try_from(*WORKERS.end()).unwrap_or(i32::MAX);
     number
         .filter(|number| (-most..=most).contains(number))
@@ -177,7 +190,7 @@ fn difference(raw: &RawValue) -> Result<i32, Fault> {
 }
 
 fn duration(raw: &RawValue, least: u64) -> Result<Duration, Fault> {
-    let milliseconds: Option<u64> = serde_json::from_str(raw.get()).ok();
+    let milliseconds = whole(raw).and_then(|number| u64::try_from(number).ok());
     let fitting = milliseconds.filter(|milliseconds| (least..=LONGEST_MS).contains(milliseconds));
     fitting.map(Duration::from_millis).ok_or_else(|| {
         format!(

@@ -337,6 +337,18 @@ fn the_document_names_the_variables_that_are_reserved() {
     assert_eq!(count, crate::environment::RESERVED_COUNT);
 }
 
+/// Each name that the pattern of a signal has, against the code's own list.
+#[test]
+fn the_document_names_the_signals_that_there_are() {
+    let pattern = text(&schema(&document(), "Signal")["properties"]["signal"]["pattern"]);
+    let names = pattern.trim_start_matches("^(?:(?:SIG)?(?:").split(')').next().expect("they end");
+    let names: Vec<i32> = names.split('|').filter_map(crate::signal_names::signal_number).collect();
+    assert_eq!(names, (1..=31).collect::<Vec<i32>>());
+    for number in ["0", "65"] {
+        assert_eq!(crate::signal_names::signal_number(number), None);
+    }
+}
+
 #[test]
 fn the_rules_name_every_route() {
     let rules = include_str!("../../../protocol/control.md");

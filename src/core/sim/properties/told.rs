@@ -38,6 +38,7 @@ pub(super) fn check_notice(world: &mut World, notice: &Notice) {
         Notice::BootFailed { .. } => world.properties.boot_failed = true,
         Notice::Refused { .. } | Notice::ListenerShut { .. } | Notice::ListenerShutBy { .. } => {}
         Notice::CutShort | Notice::Signalled { .. } => {}
+        Notice::HealthListening { .. } => {}
         Notice::Listening { .. } | Notice::BacklogClamped { .. } | Notice::PassesNothingOn { .. } => {}
     }
 }
@@ -74,7 +75,7 @@ fn check_deploy_notice(world: &mut World, generation: u32, news: &DeployNews) {
             all_were_online(world, generation);
             world.properties.baking_since = Some(world.now);
         }
-        DeployNews::Flipped { .. } => {
+        DeployNews::Flipped { .. } | DeployNews::FlippedLast { .. } => {
             all_were_online(world, generation);
             let baked = world.properties.baking_since.map_or(Duration::ZERO, |since| world.now - since);
             assert!(baked >= world.properties.bake, "flipped before it was baked");

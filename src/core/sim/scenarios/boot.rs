@@ -131,7 +131,7 @@ fn the_status_of_a_worker_is_the_exit_code_where_a_crash_is_to_end_srvwrap() {
 fn an_aborted_boot_ends_with_5() {
     let mut stage = booting(2);
     let abort = stage.ask(Request::Abort);
-    assert_eq!(stage.told(), ["start aborted"]);
+    assert_eq!(stage.told(), ["start aborted by client of uid 0"]);
     assert_eq!((stage.answer(abort).as_str(), stage.ended), ("done", Some(5)));
 }
 

@@ -201,7 +201,10 @@ fn a_second_deploy_is_refused_and_leaves_the_first_alone() {
     stage.starts = Starts::Silent;
     let first = stage.ask(deploy("second"));
     let second = stage.ask(deploy_of(Some("third"), Some(7)));
-    assert_eq!(stage.answer(second), "refused, because a boot, deploy or scale is under way");
+    assert_eq!(
+        stage.answer(second),
+        "refused, because deploy 2 (client of uid 0) is under way; srvwrap abort ends it"
+    );
     stage.says_online(2, 0);
     assert_eq!((stage.answer(first).as_str(), stage.runs(2).as_str(), stage.count()), ("done", "second", 1));
 }
@@ -225,7 +228,10 @@ fn an_abort_after_the_flip_kills_the_old_ones_and_the_deploy_is_not_answered_wit
     stage.told();
     let abort = stage.ask(Request::Abort);
     assert_eq!(stage.killed(), [(1, 0), (1, 1)]);
-    assert_eq!(stage.told()[0], "deploy 2 is live, though aborted; killing 2 workers of the old generation");
+    assert_eq!(
+        stage.told()[0],
+        "deploy 2 is live, though aborted by client of uid 0; killing 2 workers of the old generation"
+    );
     assert_eq!((stage.answer(deploy), stage.answer(abort)), ("aborted".into(), "done".into()));
     assert_eq!(stage.online(), [(2, 0), (2, 1)]);
 }

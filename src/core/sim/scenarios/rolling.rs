@@ -29,7 +29,7 @@ fn one_slot_after_the_other_is_taken_over_and_then_the_spec_is_committed() {
     assert_eq!((stage.runs(1).as_str(), stage.answer(deploy).as_str()), ("first", ""));
     stage.told();
     stage.says_online(2, 2);
-    assert_eq!(stage.told()[1], "deploy 2 is live; retiring 1 worker of generation 1");
+    assert_eq!(stage.told()[1], "deploy 2 is live in every slot; 1 worker of generation 1 left to retire");
     stage.exits(1, 2, 0);
     assert_eq!(stage.answer(deploy), "done");
     assert_eq!(stage.online(), [(2, 0), (2, 1), (2, 2)]);

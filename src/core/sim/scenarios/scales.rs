@@ -123,7 +123,10 @@ fn a_scale_is_refused_in_a_deploy_but_signals_are_summed_and_run_after_it() {
     stage.starts = Starts::Silent;
     stage.ask(redeploy());
     let refused = stage.scale(5);
-    assert_eq!(stage.answer(refused), "refused, because a boot, deploy or scale is under way");
+    assert_eq!(
+        stage.answer(refused),
+        "refused, because deploy 2 (client of uid 0) is under way; srvwrap abort ends it"
+    );
     for name in ["TTIN", "TTIN", "TTIN", "TTOU"] {
         stage.signal(name);
     }

@@ -75,7 +75,10 @@ fn who_does_not_want_to_wait_is_answered_at_the_flip() {
     assert_eq!(stage.answer(deploy), "done");
     assert_eq!(stage.answer_text(deploy), "deploy 2 is live; retiring 1 worker of generation 1");
     let other = stage.ask(redeploy());
-    assert_eq!(stage.answer(other), "refused, because a boot, deploy or scale is under way");
+    assert_eq!(
+        stage.answer(other),
+        "refused, because deploy 2 (client of uid 0) is under way; srvwrap abort ends it"
+    );
 }
 
 #[test]

@@ -49,6 +49,18 @@ fn each_field_reaches_its_place() {
     assert_eq!(signal(b"{\"signal\":\"USR2\",\"slot\":0}"), Ok(Order::Signal(signalled)));
 }
 
+/// JSON knows no other kind of number, and a schema calls each of them an integer.
+#[test]
+fn a_whole_number_may_be_written_with_a_point_or_an_exponent() {
+    assert_eq!(scale(b"{\"to\": 8.0}"), Ok(Order::Scale(Scale::To(8))));
+    assert_eq!(scale(b"{\"by\": -1e1}"), Ok(Order::Scale(Scale::By(-10))));
+    let stopping = Stop { timeout: Some(Duration::from_millis(2500)), now: false };
+    assert_eq!(stop(b"{\"timeout_ms\": 2.5e3}"), Ok(Order::Stop(stopping)));
+    for body in ["{\"to\": 8.5}", "{\"to\": 1e300}", "{\"to\": 1e-1}", "{\"to\": -1.0}", "{\"to\": \"8\"}"] {
+        assert!(scale(body.as_bytes()).is_err(), "{body}");
+    }
+}
+
 #[test]
 fn an_environment_may_be_an_array_of_pairs() {
     let body = br#"{"environment": [["A", "1"], [{"base64": "/w=="}, null], ["A", null]]}"#;
