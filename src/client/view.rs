@@ -172,7 +172,8 @@ impl View {
 
     /// The end, as it came and as it was understood.
     pub(super) fn answer(&mut self, answer: &Answer, line: &[u8]) {
-        self.held.take_if(|held| *held == clean(&answer.message));
+        // A start adds where to read more.
+        self.held.take_if(|held| clean(&answer.message).starts_with(held.as_str()));
         self.erase();
         match (&self.form, answer.outcome) {
             (Form::Json, _) => self.output.bytes(&[line.trim_ascii_end(), b"\n"].concat()),
