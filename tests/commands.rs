@@ -537,6 +537,7 @@ fn a_program_that_throws_at_load_ends_the_start_with_1_and_why() {
     assert_eq!((told.code, told.stderr.len()), (1, 1), "{told:?}");
     assert!(!told.stdout.concat().contains("exited with status 1"), "said twice: {told:?}");
     assert!(last(&told.stderr).contains("exited with status 1"), "{told:?}");
+    assert!(last(&told.stderr).ends_with("stderr.log)"), "{told:?}");
     assert!(home.text("stderr.log").contains("no such module"));
     wait_until("nobody is left", || home.daemon().is_none());
 }

@@ -38,8 +38,10 @@ pub(super) struct View {
 }
 
 /// Events that are worth to stay on a terminal: what was opened, and what is not as it should be.
-const REMARKS: [&str; 11] = [
+const REMARKS: [&str; 13] = [
     "listening",
+    "health-listening",
+    "remark",
     "backlog-clamped",
     "passes-nothing-on",
     "listener-shut",
@@ -172,7 +174,7 @@ impl View {
 
     /// The end, as it came and as it was understood.
     pub(super) fn answer(&mut self, answer: &Answer, line: &[u8]) {
-        // A start adds where to read more.
+        // It may say more than the event did: where to look.
         self.held.take_if(|held| clean(&answer.message).starts_with(held.as_str()));
         self.erase();
         match (&self.form, answer.outcome) {
@@ -218,7 +220,8 @@ mod tests {
 
     #[test]
     fn every_name_is_that_of_an_event() {
-        let events = include_str!("../core/notice/event.rs");
+        let beside = include_str!("../event_loop/control/tell.rs");
+        let events = [include_str!("../core/notice/event.rs"), beside].concat();
         for name in REMARKS.iter().chain(&BAD_ENDS) {
             assert!(events.contains(&format!("{name:?}")), "{name}");
         }
