@@ -15,6 +15,7 @@
 
 mod help;
 mod options;
+mod spelling;
 mod usage_error;
 mod verb;
 
@@ -28,7 +29,7 @@ use std::slice;
 use argh::FromArgs;
 
 pub(crate) use options::OptionRow;
-use options::{OPTIONS, option_named, options_of};
+use options::{OPTIONS, option_named};
 pub(crate) use usage_error::{UsageError, shown};
 pub(crate) use verb::Verb;
 
@@ -220,7 +221,9 @@ impl fmt::Display for Given {
 
 /// Understands a command line, without its first word (srvwrap's own name).
 pub(crate) fn parse(args: &[OsString]) -> Result<Command, UsageError> {
-    let Some((first, rest)) = args.split_first() else { return Err(UsageError::NoProgram) };
+    let Some((first, rest)) = args.split_first() else {
+        return Err(UsageError::NoProgram { verb: Verb::Run });
+    };
     if verb::is_question(first) {
         return verb::question(first, rest);
     }
@@ -228,8 +231,33 @@ pub(crate) fn parse(args: &[OsString]) -> Result<Command, UsageError> {
         Some(verb @ (Verb::Run | Verb::Start)) => parse_run(verb, rest, true),
         Some(verb) => parse_call(verb, rest),
         None if verb::is_future(first) => Err(UsageError::FutureCommand { name: first.clone() }),
-        None => parse_run(Verb::Run, args, false),
+        None => match mistaken(first, rest) {
+            Some(meant) => Err(UsageError::NoSuchCommand { name: first.clone(), meant }),
+            None => parse_run(Verb::Run, args, false),
+        },
     }
+}
+
+/// The command that a first word was meant as. A server almost always has a path, an extension or arguments: what has
+/// one of them, or anything behind it but the options and the socket of that command, is taken for a program.
+fn mistaken(first: &OsStr, rest: &[OsString]) -> Option<Verb> {
+    if first.as_bytes().iter().any(|byte| matches!(byte, b'/' | b'.')) {
+        return None;
+    }
+    let meant = spelling::nearest_command(first)?;
+    let would_be_understood = match parse_call(meant, rest) {
+        Ok(Command::Typed(typed)) => {
+            typed.program.is_empty() && typed.words.iter().all(|word| looks_like_a_socket(word))
+        }
+        Ok(Command::Help(_) | Command::Version) => true,
+        Err(_) => false,
+    };
+    would_be_understood.then_some(meant)
+}
+
+/// By its name alone.
+pub(crate) fn looks_like_a_socket(word: &OsStr) -> bool {
+    word.as_bytes().ends_with(b".sock")
 }
 
 /// `named`: whether the command was there, after which a command's name is a program's.
@@ -240,7 +268,7 @@ fn parse_run(verb: Verb, args: &[OsString], named: bool) -> Result<Command, Usag
         Split::Asked(command) => return Ok(command),
     };
     let program: Vec<OsString> = words.cloned().collect();
-    let Some(first) = program.first() else { return Err(UsageError::NoProgram) };
+    let Some(first) = program.first() else { return Err(UsageError::NoProgram { verb }) };
     if end == End::Word && !named && is_command(first) {
         let options = args[..args.len() - program.len()].to_vec();
         return Err(UsageError::CommandAfterOptions { options, name: first.clone() });
@@ -252,43 +280,35 @@ fn is_command(word: &OsStr) -> bool {
     Verb::named(word).is_some() || verb::is_future(word) || verb::is_question(word)
 }
 
-/// Options and words in any order; a program only behind `--`.
+/// Options and words in any order. What stands behind `--` is a deploy's program, and words of any other command.
 fn parse_call(verb: Verb, args: &[OsString]) -> Result<Command, UsageError> {
     let mut rest = args.iter().peekable();
-    let (mut given, mut words) = (Vec::new(), Vec::new());
-    let mut behind_dashes = false;
-    loop {
+    let (mut options, mut words) = (Vec::new(), Vec::new());
+    let end = loop {
         match split_options(verb, &mut rest).map_err(|error| rather_a_program(verb, &words, error))? {
             Split::Asked(command) => return Ok(command),
-            Split::Options { options, end } => {
-                given.extend(options);
-                if end == End::Dashes {
-                    behind_dashes = true;
-                    break;
-                }
+            Split::Options { options: more, end } => {
+                options.extend(more);
+                let Some(word) = rest.next_if(|_| end == End::Word) else { break end };
+                words.push(word.clone());
             }
         }
-        match rest.next() {
-            Some(word) => words.push(word.clone()),
-            None => break,
-        }
-    }
-    refuse_repetition(&given)?;
-    let program: Vec<OsString> = rest.cloned().collect();
-    if verb != Verb::Deploy && !program.is_empty() {
-        return Err(UsageError::ProgramUnwanted { verb });
-    }
-    if verb == Verb::Deploy && behind_dashes && program.is_empty() {
+    };
+    refuse_repetition(&options)?;
+    let mut program: Vec<OsString> = rest.cloned().collect();
+    if verb != Verb::Deploy {
+        words.append(&mut program);
+    } else if end == End::Dashes && program.is_empty() {
         let because = "a program is missing behind it; give one, as in: srvwrap deploy -- node server.js";
         return Err(UsageError::BadWord { word: "--".into(), because: because.to_string() });
     }
-    Ok(Command::Typed(Box::new(Typed { verb, options: by_argh(&given), words, program })))
+    Ok(Command::Typed(Box::new(Typed { verb, options: by_argh(&options), words, program })))
 }
 
 /// In `deploy node --inspect` the option is not what is wrong.
 fn rather_a_program(verb: Verb, words: &[OsString], error: UsageError) -> UsageError {
     let unknown = matches!(error, UsageError::UnknownOption { .. } | UsageError::OptionOfOthers { .. });
-    match words.first().filter(|word| !word.as_bytes().ends_with(b".sock")) {
+    match words.first().filter(|word| !looks_like_a_socket(word)) {
         Some(word) if unknown && verb == Verb::Deploy => {
             UsageError::WordUnwanted { verb, word: word.clone() }
         }
@@ -376,7 +396,7 @@ fn unknown_option(verb: Verb, word: &OsStr, name: &[u8]) -> UsageError {
     // One of another command is better told than guessed at.
     match OPTIONS.iter().find(|row| name == row.long.as_bytes()) {
         Some(row) => UsageError::OptionOfOthers { verb, row },
-        None => UsageError::UnknownOption { verb, nearest: nearest_option(verb, &word), word },
+        None => UsageError::UnknownOption { verb, nearest: spelling::nearest_option(verb, &word), word },
     }
 }
 
@@ -399,35 +419,6 @@ fn name_and_attached(word: &[u8]) -> (&[u8], Option<&[u8]>) {
         }
         _ => (word, None),
     }
-}
-
-/// The option that `word` may have been meant as: one that begins so, or is two letters off at most.
-fn nearest_option(verb: Verb, word: &OsStr) -> Option<&'static str> {
-    let typed = word.as_bytes().split(|byte| *byte == b'=').next()?;
-    let typed = &typed[typed.iter().take_while(|byte| **byte == b'-').count()..];
-    if typed.len() < 3 {
-        return None;
-    }
-    let distance = |row: &OptionRow| match row.long.as_bytes()[2..].starts_with(typed) {
-        true => 0,
-        false => edit_distance(typed, &row.long.as_bytes()[2..]),
-    };
-    options_of(verb).min_by_key(|row| distance(row)).filter(|row| distance(row) <= 2).map(|row| row.long)
-}
-
-/// How many bytes to insert, drop or change to make one of the other.
-fn edit_distance(from: &[u8], to: &[u8]) -> usize {
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (row_number, from_byte) in from.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = row_number + 1;
-        for (column, to_byte) in to.iter().enumerate() {
-            let changed = diagonal + usize::from(from_byte != to_byte);
-            diagonal = row[column + 1];
-            row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[to.len()]
 }
 
 /// Has argh put the options, which are known, complete and not repeated, into their fields.

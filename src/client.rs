@@ -7,7 +7,8 @@
 //! ```
 //!
 //! The exit code tells the truth: 0 done, 1 failed or refused, 3 not running, 4 timed out, 5 aborted or left; the
-//! codes of answers are srvwrap's. What was asked for goes to stdout, and what went wrong to stderr, in one line.
+//! codes of answers are srvwrap's. An order that was carried out is a success also where its lines could not be
+//! written. What was asked for goes to stdout, and what went wrong to stderr, in one line.
 //!
 //! What it does not do: decide anything about workers, or know how the control API is written (`wire/control.rs`).
 
@@ -17,6 +18,7 @@ mod connection;
 mod display;
 mod follow;
 mod output;
+mod page;
 mod reading;
 mod tables;
 mod view;
@@ -82,7 +84,8 @@ pub(crate) fn follow_report(
     let mut follow = Follow::report(socket, startup, signals, report);
     let end = follow.wait(&mut view);
     let code = finish(end, &mut view, &follow, "the start", log);
-    view.output.exit_code(code)
+    view.output.tell_loss();
+    code
 }
 
 fn signals(startup: &Startup) -> Option<Signals> {
@@ -121,7 +124,8 @@ fn give(socket: &Path, display: Display, order: Order, startup: &Startup) -> u8 
     let process = process.as_ref().map(AsFd::as_fd);
     let is_left = is_stopped && !wait_until_gone(&mut follow, process, socket);
     let code = finish(end, &mut view, &follow, what, socket);
-    view.output.exit_code(if is_left { still_there(&follow) } else { code })
+    view.output.tell_loss();
+    if is_left { still_there(&follow) } else { code }
 }
 
 /// What there is to show while an order is carried out, and what it is called.
@@ -187,7 +191,8 @@ fn is_reached(socket: &Path) -> bool {
 fn not_running(view: &mut View) -> u8 {
     let message = "not running".to_owned();
     view.answer_of_nobody(&Answer { outcome: Outcome::Done, exit_code: 0, message, generation: None });
-    view.output.exit_code(0)
+    view.output.tell_loss();
+    0
 }
 
 /// srvwrap answers as soon as no worker is left, and ends then. Its last words may take it a moment.

@@ -24,7 +24,7 @@ use crate::signal_names::signal_number;
 use crate::units::parse_duration;
 use crate::wire::control::message::Order;
 
-/// All that `srvwrap run` was told.
+/// All that `srvwrap run` was told, or what `start` was told of the same.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Config {
     /// How many workers to keep online, 1 to 65535.
@@ -67,6 +67,11 @@ pub(crate) struct Daemon {
     pub(crate) or_deploy: bool,
     /// The number of workers, where somebody gave one: a running one keeps its own else.
     pub(crate) count: Option<u32>,
+    /// The same for these two, which a deploy takes.
+    pub(crate) online_timeout: Option<Duration>,
+    pub(crate) bake: Option<Duration>,
+    /// What was typed that means nothing to one that is running, as in `-p 8000`.
+    pub(crate) for_a_new_one: Vec<String>,
     /// What workers write is appended to these.
     pub(crate) stdout: PathBuf,
     pub(crate) stderr: PathBuf,
@@ -164,15 +169,7 @@ impl Config {
             listeners,
             control,
             pid_file: options.pid_file.as_ref().map(path),
-            log: match &options.log {
-                Some(given) if given.value == "-" && !in_background => None,
-                Some(given) if given.value == "-" => {
-                    return Err(given.refused_with("in the background nobody reads it; give a path"));
-                }
-                Some(given) => Some(path(given)),
-                None if in_background => Some(surroundings.directory.join("srvwrap.log")),
-                None => None,
-            },
+            log: log(options.log.as_ref(), in_background, surroundings)?,
         })
     }
 }
@@ -192,22 +189,61 @@ impl Daemon {
             refuse_what_only_a_daemon_has(options)?;
             return Ok(None);
         }
-        for given in [&options.stdout, &options.stderr] {
-            if given.value == "-" {
-                return Err(given.refused_with("in the background nobody reads it; give a path"));
-            }
-        }
+        refuse_dash(&options.stdout)?;
+        refuse_dash(&options.stderr)?;
         if options.stdin.text() == "inherit" {
             return Err(options.stdin.refused_with("in the background there is none; use srvwrap run"));
         }
         Ok(Some(Daemon {
             or_deploy: options.or_deploy,
             count: options.workers.as_ref().map(|given| count(Some(given), surroundings)).transpose()?,
+            online_timeout: typed_duration(&options.online_timeout)?,
+            bake: typed_duration(&options.bake)?,
+            for_a_new_one: for_a_new_one(options),
             stdout: absolute(&options.stdout.value, surroundings),
             stderr: absolute(&options.stderr.value, surroundings),
             display,
         }))
     }
+}
+
+/// Where notices go; none is stderr.
+fn log(
+    given: Option<&Given>,
+    in_background: bool,
+    surroundings: &Surroundings,
+) -> Result<Option<PathBuf>, UsageError> {
+    match given {
+        None => Ok(in_background.then(|| surroundings.directory.join("srvwrap.log"))),
+        Some(given) if given.value == "-" && !in_background => Ok(None),
+        Some(given) => refuse_dash(given).map(|()| Some(absolute(&given.value, surroundings))),
+    }
+}
+
+/// What stands for a terminal or a pipe is lost with the caller.
+fn refuse_dash(given: &Given) -> Result<(), UsageError> {
+    match given.value == "-" {
+        true => Err(given.refused_with("in the background nobody reads it; give a path")),
+        false => Ok(()),
+    }
+}
+
+fn typed_duration(given: &Given) -> Result<Option<Duration>, UsageError> {
+    given.typed().map(|given| duration(given).map(call::whole)).transpose()
+}
+
+/// As they were typed, those that no deploy can change.
+fn for_a_new_one(options: &Options) -> Vec<String> {
+    let Options { ready, stop_timeout, stop_signal, on_crash, stdin, stdout, stderr, .. } = options;
+    let with_default = [ready, stop_timeout, stop_signal, on_crash, stdin, stdout, stderr];
+    let others = [&options.pid_file, &options.health, &options.log];
+    let switches =
+        [("--stop-leader-only", options.stop_leader_only), ("--node-channel", options.node_channel)];
+    let typed = options.listen.iter();
+    let typed = typed.chain(with_default.into_iter().filter_map(Given::typed));
+    let typed = typed.chain(others.into_iter().flatten()).map(Given::to_string);
+    let switches = switches.into_iter().filter(|(_, given)| *given).map(|(name, _)| name.to_string());
+    typed.chain(switches).collect()
 }
 
 /// Whether naught's `--daemon-mode false` keeps a start in the foreground.

@@ -67,8 +67,8 @@ pub(crate) fn inherited(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<
     all.filter(|(name, _)| !is_reserved(name)).collect()
 }
 
-/// Variables that say something of the shell in which they are set, and of no server.
-pub(crate) fn is_caller_s_own(name: &OsStr) -> bool {
+/// Whether this variable tells where the caller is, or whom it talks to: true of its shell, and of no server.
+pub(crate) fn is_about_the_caller(name: &OsStr) -> bool {
     ["PWD", "OLDPWD", "SHLVL", "_", "SRVWRAP_SOCKET"].iter().any(|own| name == *own)
 }
 

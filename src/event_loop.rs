@@ -22,6 +22,7 @@ mod report;
 mod workers;
 
 use std::io;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
@@ -73,6 +74,8 @@ pub(crate) struct EventLoop {
     log: Log,
     /// For the command that started a daemon.
     report: Option<Report>,
+    /// What the workers of a daemon write their errors to.
+    stderr: Option<PathBuf>,
     /// Why the boot has not come off, once that is said.
     boot_end: Option<String>,
     /// More children may be dead than were handled.
@@ -90,6 +93,8 @@ pub(crate) struct Start {
     pub(crate) spec: Spec,
     /// Of a daemon, to the command that waits for it to be online.
     pub(crate) report: Option<Report>,
+    /// Of a daemon, the file that its workers write their errors to.
+    pub(crate) stderr: Option<PathBuf>,
 }
 
 impl EventLoop {
@@ -129,6 +134,7 @@ impl EventLoop {
             control,
             log,
             report: start.report.take(),
+            stderr: start.stderr.take(),
             boot_end: None,
             // A child may have died before this program was executed in its parent's place; no signal tells of it.
             deaths_left: true,
@@ -140,7 +146,7 @@ impl EventLoop {
     /// Runs until the end, and returns the exit code.
     pub(crate) fn run(mut self) -> u8 {
         let mut events = Events::with_capacity(256);
-        for notice in self.listeners.notices() {
+        for notice in self.listeners.notices().into_iter().chain(self.control.notice()) {
             self.tell(&notice);
         }
         self.watch_places();
@@ -162,6 +168,7 @@ impl EventLoop {
             self.look_after_due_places();
             self.handle_timeout();
             self.perform();
+            self.tell_remarks();
             self.serve_clients();
         };
         self.end(code)
@@ -256,7 +263,7 @@ impl EventLoop {
                     self.look_after_places();
                     self.handle(Event::Requested { asker: Asker::Signal(name), request });
                 }
-                Meaning::Remark(remark) => self.log.say(&remark),
+                Meaning::Remark(remark) => self.remark(&remark),
                 Meaning::Nothing => {}
             }
         }
@@ -306,7 +313,10 @@ fn meaning(arrived: Arrived) -> Meaning {
 fn log_of(config: &Config) -> Result<Log, String> {
     match &config.log {
         None => Ok(Log::new()),
-        Some(path) => Log::to_file(path).map_err(|error| error.to_string()),
+        Some(path) => Log::to_file(path).map_err(|error| match error.is_forbidden() {
+            true => format!("{error} (--log names another file)"),
+            false => error.to_string(),
+        }),
     }
 }
 

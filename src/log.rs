@@ -3,18 +3,20 @@
 //! ```text
 //!    say("worker 3 online") ─> "srvwrap: worker 3 online\n" ─┬─> stderr, in one write
 //!                                                            └─> the queue, while stderr is full ─> flush()
+//!    remark(…)  ── as well, and kept for those who follow events: take_remarks()
 //! ```
 //!
 //! A pipe that nobody reads or a terminal that was stopped fills the queue. Once that is full, notices are counted
 //! instead, and the count is said when stderr is read again. Where stderr is broken the log is silent, and tries
-//! again with each notice.
+//! again with each notice. In a file each line begins with the time of day; who reads stderr keeps its own.
 //!
-//! What this file does not do: put a time before a line (who keeps the log does), or write what workers say.
+//! What this file does not do: write what workers say.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 use std::os::fd::{AsFd, RawFd};
 use std::path::Path;
+use std::time::SystemTime;
 
 use crate::sys::logfile;
 use crate::sys::own_file::FileError;
@@ -22,6 +24,8 @@ use crate::sys::stderr::{Stderr, WRITE_LIMIT, WriteError};
 
 /// Bytes that may wait for a reader. As much as a pipe holds: about a thousand notices.
 const QUEUE_LIMIT: usize = 64 * 1024;
+/// Remarks that may wait to be taken, which is done at every turn of the loop.
+const REMARKS_LIMIT: usize = 64;
 
 #[derive(Debug)]
 pub(crate) struct Log {
@@ -35,6 +39,10 @@ pub(crate) struct Log {
     broken: bool,
     /// Why notices are lost where they are.
     loss: &'static str,
+    /// Whether each line begins with the time of day.
+    stamped: bool,
+    /// What was said beside the notices of the core, and nobody but the log knows yet.
+    remarks: Vec<String>,
 }
 
 impl Log {
@@ -45,17 +53,26 @@ impl Log {
     /// To a file that notices are appended to, made where there is none.
     pub(crate) fn to_file(path: &Path) -> Result<Log, FileError> {
         let file = logfile::open(path)?;
-        Ok(Log { loss: "the log could not be written", ..Log::to(Stderr::of(file.as_fd()).ok()) })
+        let stderr = Stderr::of(file.as_fd()).ok();
+        Ok(Log { loss: "the log could not be written", stamped: true, ..Log::to(stderr) })
     }
 
     fn to(stderr: Option<Stderr>) -> Log {
-        let loss = "stderr was not read";
-        Log { stderr, queue: VecDeque::new(), queued_bytes: 0, dropped: 0, broken: false, loss }
+        Log {
+            stderr,
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            dropped: 0,
+            broken: false,
+            loss: "stderr was not read",
+            stamped: false,
+            remarks: Vec::new(),
+        }
     }
 
     /// One notice: a sentence without its period, in one line whatever it holds, cut after 4096 bytes.
     pub(crate) fn say(&mut self, sentence: &dyn fmt::Display) {
-        let line = line_of(sentence);
+        let line = self.line(sentence);
         self.flush();
         // After a gap its size comes first, so that nothing is said while that cannot be.
         if self.dropped > 0 || self.queued_bytes + line.len() > QUEUE_LIMIT {
@@ -65,6 +82,26 @@ impl Log {
         self.queued_bytes += line.len();
         self.queue.push_back(line);
         self.flush();
+    }
+
+    /// As [`Log::say`], of what is no notice of the core: those who follow events are to be told of it too.
+    pub(crate) fn remark(&mut self, sentence: &dyn fmt::Display) {
+        self.say(sentence);
+        if self.remarks.len() < REMARKS_LIMIT {
+            self.remarks.push(sentence.to_string());
+        }
+    }
+
+    /// The remarks since the last time, the first of them where there were very many.
+    pub(crate) fn take_remarks(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.remarks)
+    }
+
+    fn line(&self, sentence: &dyn fmt::Display) -> Vec<u8> {
+        if self.stamped {
+            return line_of(&format!("{} srvwrap: ", stamp()), sentence);
+        }
+        line_of("srvwrap: ", sentence)
     }
 
     /// Writes what waits, as far as it goes without waiting. For the moment at which [`Log::fd`] is writable.
@@ -130,7 +167,7 @@ impl Log {
     fn say_how_many_were_dropped(&mut self) {
         let (notices, were) = if self.dropped == 1 { ("notice", "was") } else { ("notices", "were") };
         let count = self.dropped;
-        let mut line = line_of(&format_args!("{count} {notices} {were} dropped because {}", self.loss));
+        let mut line = self.line(&format_args!("{count} {notices} {were} dropped because {}", self.loss));
         let result = write(self.stderr.as_ref(), &line);
         self.broken = matches!(result, Err(WriteError::Lost(_)));
         if let Ok(written) = result {
@@ -146,9 +183,16 @@ fn write(stderr: Option<&Stderr>, line: &[u8]) -> Result<usize, WriteError> {
     stderr.map_or(Err(WriteError::Lost(nix::errno::Errno::EBADF)), |stderr| stderr.write(line))
 }
 
-fn line_of(sentence: &dyn fmt::Display) -> Vec<u8> {
+/// RFC 3339, UTC.
+fn stamp() -> humantime::Rfc3339Timestamp {
+    #[expect(clippy::disallowed_methods, reason = "a stamp, from which nothing is reckoned")]
+    let now = SystemTime::now();
+    humantime::format_rfc3339_millis(now)
+}
+
+fn line_of(opening: &str, sentence: &dyn fmt::Display) -> Vec<u8> {
     const CUT: &str = "…";
-    let mut line = OneLine("srvwrap: ".to_owned());
+    let mut line = OneLine(opening.to_owned());
     // An error means that the line is full, or that a `Display` failed: what there is of the sentence is said.
     let _ = write!(line, "{sentence}");
     let mut line = line.0;
@@ -212,6 +256,8 @@ mod tests {
         String::from_utf8(text).unwrap()
     }
 
+    const NAME: &str = "srvwrap: ";
+
     /// A sentence that makes a line of 64 bytes.
     fn numbered(number: u32) -> String {
         format!("notice {number:07} {}", "x".repeat(39))
@@ -226,6 +272,42 @@ mod tests {
     }
 
     #[test]
+    fn in_a_file_each_line_begins_with_the_time_of_day_and_is_no_longer_for_that() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("srvwrap.log");
+        let mut log = Log::to_file(&path).unwrap();
+        log.say(&"worker 3 (pid 4711) online after 1.2s");
+        log.say(&"x".repeat(5000));
+        log.dropped = 1;
+        log.finish();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<(&str, &str)> = text.lines().map(|line| line.split_once(' ').unwrap()).collect();
+        assert!(lines.iter().all(|(time, _)| time.len() == "2026-11-21T10:26:52.921Z".len()), "{text}");
+        let times: Result<Vec<SystemTime>, _> =
+            lines.iter().map(|(time, _)| humantime::parse_rfc3339(time)).collect();
+        assert!(times.unwrap().is_sorted(), "{text}");
+        assert_eq!(lines[0].1, "srvwrap: worker 3 (pid 4711) online after 1.2s");
+        assert_eq!(text.lines().nth(1).unwrap().len() + 1, WRITE_LIMIT);
+        assert_eq!(lines[2].1, "srvwrap: 1 notice was dropped because the log could not be written");
+    }
+
+    #[test]
+    fn remarks_are_said_and_kept_until_they_are_taken_but_not_without_end() {
+        let (mut log, reader) = log_and_reader();
+        log.say(&"a notice");
+        log.remark(&"a remark");
+        assert_eq!(log.take_remarks(), ["a remark"]);
+        assert!(log.take_remarks().is_empty());
+        for number in 0..200 {
+            log.remark(&number);
+        }
+        assert_eq!(log.take_remarks().len(), REMARKS_LIMIT);
+        let text = rest(log, reader);
+        assert!(text.starts_with("srvwrap: a notice\nsrvwrap: a remark\nsrvwrap: 0\n"), "{text}");
+        assert_eq!(text.lines().count(), 202);
+    }
+
+    #[test]
     fn what_would_start_another_line_or_speak_to_the_terminal_is_spelled_out() {
         let (mut log, reader) = log_and_reader();
         log.say(&"status a\nsrvwrap: b\r\u{1b}[2J\u{7f}\u{9b}é\t\"\\");
@@ -236,12 +318,12 @@ mod tests {
     #[test]
     fn a_notice_longer_than_one_write_is_cut_between_characters() {
         for letter in ["x", "é", "€", "🐎", "\n"] {
-            let line = line_of(&letter.repeat(5000));
+            let line = line_of(NAME, &letter.repeat(5000));
             assert!((WRITE_LIMIT - 8..=WRITE_LIMIT).contains(&line.len()), "{}", line.len());
             assert!(String::from_utf8(line).unwrap().ends_with("…\n"));
         }
         let longest = "x".repeat(WRITE_LIMIT - "srvwrap: \n".len());
-        assert_eq!(line_of(&longest), format!("srvwrap: {longest}\n").into_bytes());
+        assert_eq!(line_of(NAME, &longest), format!("srvwrap: {longest}\n").into_bytes());
     }
 
     #[test]

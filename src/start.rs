@@ -16,7 +16,7 @@ use std::env;
 use std::path::Path;
 
 use crate::client;
-use crate::config::{Act, Call, Config, Daemon};
+use crate::config::{Act, Call, Config, Daemon, Display};
 use crate::core::Spec;
 use crate::event_loop::Start;
 use crate::sys::control::{ConnectError, connect};
@@ -27,6 +27,10 @@ use crate::wire::control::json;
 use crate::wire::control::message::{Answer, Deploy, Order, Outcome};
 use crate::wire::control::text::Text;
 use crate::{FAILED, USAGE, complain, serve};
+
+/// What to do where nothing can be written.
+const ELSEWHERE: &str = "--stdout, --stderr, --log and --socket name other places; or start it in a directory that can \
+                         be written";
 
 /// Returns the exit code: in the caller, and in the daemon at its end.
 pub(crate) fn start(config: Config, daemon: &Daemon, spec: Spec, startup: Startup) -> u8 {
@@ -43,7 +47,11 @@ pub(crate) fn start(config: Config, daemon: &Daemon, spec: Spec, startup: Startu
             client::follow_report(report, daemon.display, &config.control.path, log, &startup)
         }
         Ok(Side::Daemon { report }) => match settle(&daemon.stdout, &daemon.stderr, &report) {
-            Ok(()) => serve(Start { startup, config, spec, report: Some(report) }),
+            Ok(()) => {
+                let stderr = Some(daemon.stderr.clone()).filter(|path| path != Path::new("/dev/null"));
+                serve(Start { startup, config, spec, report: Some(report), stderr })
+            }
+            Err(error) if error.is_forbidden() => not_started(report, &format!("{error} ({ELSEWHERE})")),
             Err(error) => not_started(report, &error.to_string()),
         },
         Err(errno) => {
@@ -73,8 +81,11 @@ fn is_running(socket: &Path) -> bool {
 fn running_already(config: Config, daemon: &Daemon, spec: Spec, startup: &Startup) -> u8 {
     let display = daemon.display;
     if daemon.or_deploy {
+        if let Some(remark) = without_effect(&daemon.for_a_new_one).filter(|_| display != Display::Quiet) {
+            complain(&remark);
+        }
         let socket = config.control.path.clone();
-        let act = Act::Order(Order::Deploy(deploy_of(&config, daemon, spec)));
+        let act = Act::Order(Order::Deploy(deploy_of(daemon, spec)));
         return client::run(Call { socket, display, act }, startup);
     }
     let socket = config.control.path;
@@ -86,16 +97,26 @@ fn running_already(config: Config, daemon: &Daemon, spec: Spec, startup: &Startu
     FAILED
 }
 
+/// Of options that only a new one could have.
+fn without_effect(options: &[String]) -> Option<String> {
+    let (last, others) = options.split_last()?;
+    let rest = "no effect on the srvwrap that is running; stop and start it to change";
+    Some(match others {
+        [] => format!("{last} has {rest} it"),
+        others => format!("{} and {last} have {rest} them", others.join(", ")),
+    })
+}
+
 /// What a start would have run, as a deploy.
-fn deploy_of(config: &Config, daemon: &Daemon, spec: Spec) -> Deploy {
+fn deploy_of(daemon: &Daemon, spec: Spec) -> Deploy {
     let environment = spec.environment.into_iter().map(|(name, value)| (Text(name), Some(Text(value))));
     Deploy {
         program: Some(spec.argv.into_iter().map(Text).collect()),
         directory: Some(Text(spec.directory.into_os_string())),
         environment: environment.collect(),
         workers: daemon.count,
-        online_timeout: Some(config.policy.online_timeout),
-        bake: Some(config.policy.bake),
+        online_timeout: daemon.online_timeout,
+        bake: daemon.bake,
         ..Deploy::default()
     }
 }

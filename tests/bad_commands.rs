@@ -20,7 +20,7 @@ fn a_last_word_that_is_no_socket_is_shown_how_a_program_is_deployed() {
         (&["status", "."], &["srvwrap status [OPTIONS] [SOCKET]"]),
         (&["scale", "2", "3"], &["3", "srvwrap scale [OPTIONS] N|+K|-K [SOCKET]"]),
         (&["stop", "--socket", "a", "b.sock"], &["--socket a", "give one of them"]),
-        (&["rollback", "--", "node"], &["rollback takes no program", "srvwrap deploy -- PROGRAM"]),
+        (&["rollback", "--", "node"], &["node", "srvwrap deploy -- PROGRAM"]),
     ]);
 }
 
@@ -30,8 +30,20 @@ fn a_deploy_of_a_program_that_is_not_there_is_no_deploy() {
     each_is_refused([
         (&["deploy", "--"], &["--: a program is missing", "srvwrap deploy -- node server.js"]),
         (&["deploy", "--", ""], &["a program has a name"]),
-        (&["start"], &["no program"]),
-        (&["start", "-n", "2", "--"], &["no program"]),
+        (&["start"], &["no program", "srvwrap start -n 4"]),
+        (&["start", "-n", "2", "--"], &["no program", "srvwrap start -n 4"]),
+    ]);
+}
+
+/// Else it would be looked for as a program, and where it is one, be kept running.
+#[test]
+fn a_slip_in_a_command_is_told_from_a_program() {
+    each_is_refused([
+        (&["stauts"], &["stauts: no such command", "srvwrap status?", "srvwrap -- stauts"]),
+        (&["restart"], &["restart: no such command", "srvwrap deploy?", "srvwrap -- restart"]),
+        (&["reload", "a.sock"], &["srvwrap deploy?"]),
+        (&["kill"], &["srvwrap stop?"]),
+        (&["ls"], &["srvwrap status?"]),
     ]);
 }
 
@@ -84,6 +96,7 @@ fn what_excludes_each_other_is_named_together() {
     each_is_refused([
         (&["deploy", "--quiet", "--json"], &["--quiet", "--json"]),
         (&["stop", "--now", "--timeout", "5s"], &["--timeout 5s", "--now"]),
+        (&["deploy", "--timeout", "1s", "--bake", "5s"], &["--bake 5s", "--timeout 1s"]),
         (&["deploy", "--bake", "30s", "--timeout", "10s"], &["--bake 30s", "--timeout 10s"]),
         (&["deploy", "--inherit-env", "--override-env=false"], &["--inherit-env", "--override-env false"]),
         (&["deploy", "-n", "2", "--worker-count", "3"], &["given twice"]),

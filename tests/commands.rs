@@ -84,12 +84,38 @@ fn a_slot_that_waits_is_told_in_plain_words_and_makes_the_status_1() {
     srvwrap.wait_for("exited with status 3 while starting; retrying in");
     let told = told(srvwrap.path(), &["status"]);
     assert_eq!(told.code, 1);
-    let line = told.stdout.iter().find(|line| line.starts_with("slot 0: worker 0 (pid "));
+    let line = told.stdout.iter().find(|line| line.starts_with("slot 0 failed"));
     let line = line.unwrap_or_else(|| panic!("{told:?}"));
     assert!(
         line.contains("exited with status 3 while starting") && line.contains("; next try in "),
         "{line}"
     );
+}
+
+#[test]
+fn a_failure_is_remembered_where_its_successor_is_online() {
+    let program = "#!/bin/sh\necho online >&3\ntest -e failed && exec sleep 600\ntouch failed\nexit 3\n";
+    let mut srvwrap = srvwrap(["./server"]).file("server", program).online();
+    srvwrap.wait_for("exited with status 3");
+    wait_until("its successor is online", || told(srvwrap.path(), &["status"]).code == 0);
+    let lines = told(srvwrap.path(), &["status"]).done();
+    let at = |words: &str| lines.iter().position(|line| line.starts_with(words)).expect(words);
+    let failure = at("slot 0 failed ");
+    assert!(lines[failure].contains(" ago: worker 0 (pid "), "{lines:#?}");
+    assert!(lines[failure].contains(") exited with status 3"), "{lines:#?}");
+    assert!(failure < at("slot  "), "{lines:#?}");
+}
+
+#[test]
+fn a_status_during_a_stop_is_1() {
+    let mut srvwrap = draining(&["--stop-timeout", "60"]);
+    let stop = start(srvwrap.path(), &["stop", "--quiet"]);
+    srvwrap.wait_for("stopping 1 worker");
+    let status = told(srvwrap.path(), &["status"]);
+    assert_eq!(status.code, 1, "{status:?}");
+    assert!(status.stdout[0].contains(", stopping: "), "{status:?}");
+    srvwrap.touch("may-end");
+    assert_eq!(stop.end().code, 0);
 }
 
 #[test]
@@ -201,6 +227,7 @@ fn a_failed_deploy_is_1_says_why_and_changes_nothing() {
         let told = told(srvwrap.path(), &[&["deploy"], arguments].concat());
         assert_eq!((told.code, told.stderr.len()), (1, 1), "{told:?}");
         let why = told.stderr.concat();
+        assert!(!told.stdout.concat().contains("failed"), "said twice: {told:?}");
         assert!(why.contains(reason) && why.ends_with("; generation 1 keeps serving"), "{why}");
     }
     let status = told(srvwrap.path(), &["status", "--json"]).done().concat();
@@ -266,9 +293,10 @@ fn a_status_in_the_middle_of_a_deploy_tells_the_truth_and_disturbs_nobody() {
     let deploy = start(srvwrap.path(), &["deploy", "--quiet"]);
     srvwrap.wait_for("deploy 2 is live");
     let lines = told(srvwrap.path(), &["status"]).done();
-    assert!(lines[0].contains("deploying generation 2: 2 of 2 workers online"), "{lines:#?}");
+    let headline = "generation 2 serves: 2 of 2 workers online; deploying generation 2, up ";
+    assert!(lines[0].contains(headline), "{lines:#?}");
+    assert!(lines[1].contains("draining, 2 of 2 workers online, 2 still leaving, for "), "{lines:#?}");
     assert_eq!(lines.iter().filter(|line| line.contains(" retiring ")).count(), 2, "{lines:#?}");
-    assert!(last(&lines).contains("draining, 2 of 2 workers online, 2 still leaving, for "), "{lines:#?}");
     let history = told(srvwrap.path(), &["history"]).done();
     assert!(last(&history).contains("under way"), "{history:#?}");
     srvwrap.touch("may-end");
@@ -506,8 +534,10 @@ fn every_path_of_a_start_is_taken_from_the_callers_directory() {
 fn a_program_that_throws_at_load_ends_the_start_with_1_and_why() {
     let home = Home::new().file("server", "#!/bin/sh\necho 'no such module' >&2\nexit 1\n");
     let told = told(home.path(), &["start", "-n", "2", "./server"]);
-    assert_eq!(told.code, 1);
+    assert_eq!((told.code, told.stderr.len()), (1, 1), "{told:?}");
+    assert!(!told.stdout.concat().contains("exited with status 1"), "said twice: {told:?}");
     assert!(last(&told.stderr).contains("exited with status 1"), "{told:?}");
+    assert!(last(&told.stderr).ends_with("stderr.log)"), "{told:?}");
     assert!(home.text("stderr.log").contains("no such module"));
     wait_until("nobody is left", || home.daemon().is_none());
 }

@@ -168,6 +168,50 @@ fn off_a_terminal_each_fact_is_a_line_and_the_answer_is_not_said_twice() {
 }
 
 #[test]
+fn off_a_terminal_a_failure_is_said_once_on_stderr() {
+    let (_server, client, mut events, order) = deploying(&["deploy"]);
+    events.event_named("deploy-failed", "deploy 2 failed");
+    events.event("worker 0 was killed");
+    order.ends("failed", 1, "deploy 2 failed");
+    let told = client.end();
+    assert_eq!((told.code, told.stdout), (1, vec!["worker 0 was killed".to_owned()]));
+    assert_eq!(told.stderr, ["srvwrap: deploy 2 failed"]);
+    let (_server, client, mut events, order) = deploying(&["deploy"]);
+    events.event_named("deploy-failed", "deploy 2 failed");
+    order.ends("failed", 1, "deploy 2 failed (see stderr.log)");
+    assert_eq!(client.end().failed(1), "deploy 2 failed (see stderr.log)");
+}
+
+#[test]
+fn a_failure_that_is_not_the_answer_is_said_too() {
+    let (_server, client, mut events, order) = deploying(&["deploy"]);
+    events.event_named("deploy-failed", "deploy 7 failed");
+    events.event_named("deploy-failed", "deploy 8 failed");
+    order.ends("done", 0, "deploy 9 done");
+    assert_eq!(client.end().done(), ["deploy 7 failed", "deploy 8 failed", "deploy 9 done"]);
+    let (_server, client, mut events, order) = deploying(&["deploy"]);
+    events.event_named("deploy-failed", "deploy 2 failed");
+    drop(order);
+    let told = client.end();
+    assert_eq!((told.code, told.stdout), (1, vec!["deploy 2 failed".to_owned()]));
+    assert_eq!(told.stderr, ["srvwrap: srvwrap ended before it answered"]);
+}
+
+#[test]
+fn who_may_not_ask_has_made_no_mistake_in_usage() {
+    for arguments in [["stop"], ["deploy"], ["abort"]] {
+        let mut server = stand_in();
+        let client = start(server.path(), &arguments);
+        let forbidden = || answer("refused", 2, "uid 7 may ask for nothing here");
+        if arguments != ["abort"] {
+            server.asked("GET /events").answer(403, &forbidden());
+        }
+        server.asked(&format!("POST /{}", arguments[0])).answer(403, &forbidden());
+        assert_eq!(client.end().failed(1), "uid 7 may ask for nothing here");
+    }
+}
+
+#[test]
 fn facts_that_come_before_the_answer_are_told_before_it() {
     for _ in 0..20 {
         let (_server, client, mut events, order) = deploying(&["deploy"]);
@@ -340,16 +384,38 @@ fn a_stopped_srvwrap_is_not_waited_for_without_end() {
     assert_eq!(client.end().failed(1), "srvwrap did not answer within 10s (is it stopped?)");
 }
 
-#[test]
-fn a_full_disk_is_a_failure_that_is_said() {
-    let mut server = stand_in();
+/// A command whose stdout takes nothing.
+fn on_a_full_disk(server: &StandIn, arguments: &str) -> Running {
     let mut shell = Command::new("sh");
-    shell.args(["-c", &format!("'{}' events --json > /dev/full", crate::harness::BINARY)]);
-    shell.current_dir(server.path()).env("PWD", server.path());
-    let client = run(shell);
+    shell.args(["-c", &format!("'{}' {arguments} > /dev/full", crate::harness::BINARY)]);
+    shell.current_dir(server.path()).env("PWD", server.path()).env_remove("SRVWRAP_SOCKET");
+    run(shell)
+}
+
+#[test]
+fn a_full_disk_is_a_failure_of_what_is_to_be_read_and_is_said() {
+    let mut server = stand_in();
+    let client = on_a_full_disk(&server, "events --json");
     let mut events = server.asked("GET /events").streams();
     events.event("first");
     assert_eq!(client.end().failed(1), "cannot write to stdout: No space left on device");
+}
+
+#[test]
+fn on_a_full_disk_an_order_ends_as_its_answer_says() {
+    for json in ["", " --json"] {
+        for (outcome, code) in [("done", 0), ("failed", 1), ("timed-out", 4), ("failed", 127)] {
+            let mut server = stand_in();
+            let client = on_a_full_disk(&server, &format!("deploy{json}"));
+            let mut events = server.asked("GET /events").streams();
+            events.event("deploy 2 began");
+            server.asked("POST /deploy").ends(outcome, code, "so it went");
+            let told = client.end();
+            assert_eq!(told.code, i32::from(code), "{told:?}");
+            let why = "srvwrap: cannot write to stdout: No space left on device";
+            assert_eq!(told.stderr.last().map(String::as_str), Some(why));
+        }
+    }
 }
 
 #[test]

@@ -369,8 +369,8 @@ fn the_health_address_serves_health_alone() {
     if !require::program("curl") {
         return;
     }
-    let srvwrap = serving(&["--health", "127.0.0.1:0"]);
-    let port = health_port(&srvwrap);
+    let mut srvwrap = serving(&["--health", "127.0.0.1:0"]);
+    let port = health_port(&mut srvwrap);
     let ask = |path: &str, more: &[&str]| {
         let mut command = Command::new("curl");
         command
@@ -392,19 +392,30 @@ fn the_health_address_serves_health_alone() {
     srvwrap.stop();
 }
 
-/// The port at which it listens, beside its workers' listeners, of which there are none.
-fn health_port(srvwrap: &Srvwrap) -> u16 {
-    const LISTENS: &str = "0A";
-    let inodes: Vec<String> = std::fs::read_dir(format!("/proc/{}/fd", srvwrap.pid()))
-        .expect("srvwrap is there")
-        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok()?.to_str().map(str::to_string))
-        .filter_map(|link| Some(link.strip_prefix("socket:[")?.strip_suffix(']')?.to_string()))
-        .collect();
-    let table = std::fs::read_to_string("/proc/net/tcp").expect("there is a table");
-    let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let ours = rows.filter(|row| row[3] == LISTENS && inodes.iter().any(|inode| inode == row[9]));
-    let port = |row: Vec<&str>| u16::from_str_radix(row[1].rsplit(':').next()?, 16).ok();
-    ours.filter_map(port).next().expect("it listens")
+/// As it is told, with the port that was really bound.
+fn health_port(srvwrap: &mut Srvwrap) -> u16 {
+    const SAID: &str = "srvwrap: health routes on 127.0.0.1:";
+    let log = srvwrap.log();
+    let port = log.lines().find_map(|line| line.strip_prefix(SAID)?.parse().ok());
+    port.unwrap_or_else(|| panic!("{log}"))
+}
+
+#[test]
+fn what_is_remarked_is_an_event_as_all_that_is_said() {
+    let mut srvwrap = serving(&["--pid-file", "srvwrap.pid"]);
+    let mut following = Raw::to(&srvwrap);
+    following.follow();
+    srvwrap.signal(Signal::SIGUSR2);
+    let told = following.event().unwrap();
+    assert_eq!(told["event"], "remark");
+    assert_eq!(told["message"], "USR2 ignored: this version cannot upgrade itself in place");
+    assert_eq!(told["counts"]["online"], 1);
+    std::fs::remove_file(srvwrap.path().join("srvwrap.pid")).unwrap();
+    let told = following.event_named("remark");
+    let sentence = told["message"].as_str().unwrap();
+    assert!(sentence.starts_with("somebody has removed ") && sentence.ends_with("srvwrap.pid: made anew"));
+    srvwrap.wait_for(sentence);
+    srvwrap.stop();
 }
 
 #[test]

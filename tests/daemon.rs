@@ -4,11 +4,13 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::net::TcpListener;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::thread;
 
 use nix::sys::signal::Signal;
 
+use crate::harness::control::Raw;
 use crate::harness::daemon::{Daemon, Home, listener_at, returned};
 use crate::harness::proc;
 use crate::harness::terminal::in_terminal;
@@ -36,7 +38,14 @@ fn start_returns_when_all_workers_are_online_and_leaves_the_daemon_serving() {
     assert_eq!(proc::children(daemon.pid).len(), 2);
     daemon.stop();
     assert_eq!(home.names(), ["srvwrap.log", "stderr.log", "stdout.log"]);
-    assert!(home.text("srvwrap.log").ends_with("srvwrap: stopped\n"));
+    let log = home.text("srvwrap.log");
+    assert!(log.ends_with("Z srvwrap: stopped\n"), "{log}");
+    let times: Vec<_> = log.lines().filter_map(|line| line.split_once(" srvwrap: ")).collect();
+    assert_eq!(times.len(), log.lines().count(), "{log}");
+    for (time, _) in times {
+        let parsed = humantime::parse_rfc3339(time).unwrap_or_else(|error| panic!("{error}: {log}"));
+        assert!(parsed.elapsed().is_ok_and(|age| age.as_secs() < 600), "{log}");
+    }
 }
 
 #[test]
@@ -57,6 +66,9 @@ fn a_boot_that_fails_is_told_to_the_caller_and_leaves_nothing_behind() {
     let returned = home.start(&with(&options, &["sh", "-c", "echo no database >&2; exit 3"]));
     assert_eq!(returned.code, 1);
     assert!(returned.stderr.contains("exited with status 3 while starting"), "{}", returned.stderr);
+    let pointer = format!(" (see {})\n", home.at("stderr.log").display());
+    assert!(returned.stderr.ends_with(&pointer), "{}", returned.stderr);
+    assert!(!home.text("srvwrap.log").contains("(see "), "who reads it is there");
     assert_eq!(home.names(), ["srvwrap.log", "stderr.log", "stdout.log"]);
     assert!(home.text("stderr.log").contains("no database"));
 }
@@ -68,6 +80,64 @@ fn a_program_that_cannot_be_executed_gives_127_and_126() {
         let returned = home.start(&[program]);
         assert_eq!(returned.code, code, "{}", returned.stderr);
         assert!(returned.stderr.contains(program), "{}", returned.stderr);
+        assert!(!returned.stderr.contains("stderr.log"), "the program has said nothing: {}", returned.stderr);
+    }
+}
+
+#[test]
+fn a_deploy_and_a_scale_that_fail_say_where_the_programs_own_words_are() {
+    let program = "[ $SRVWRAP_SLOT$SRVWRAP_GENERATION = 01 ] || exit 3; echo online >&3; exec sleep 1000";
+    let home = Home::new();
+    let daemon = home.online(&["--stderr", "errors", "sh", "-c", program]);
+    let pointer = format!(" (see {})", home.at("errors").display());
+    for (path, body, words) in
+        [("/deploy", "{}", "generation 1 keeps serving"), ("/scale", r#"{"by": 1}"#, "back to 1 worker")]
+    {
+        let answer = Raw::connect(&home.at("srvwrap.sock")).post(path, body);
+        assert!(answer.text("message").ends_with(&format!("; {words}{pointer}")), "{answer:?}");
+        assert_eq!(answer.json()["outcome"], "failed");
+    }
+    let other = Raw::connect(&home.at("srvwrap.sock")).post("/deploy", r#"{"program": ["no-such-program"]}"#);
+    assert!(other.text("message").ends_with("; generation 1 keeps serving"), "{other:?}");
+    daemon.stop();
+}
+
+#[test]
+fn where_workers_write_their_errors_to_nothing_nobody_is_sent_there() {
+    let home = Home::new();
+    let returned = home.start(&["--stderr", "/dev/null", "sh", "-c", "exit 3"]);
+    assert_eq!(returned.code, 1);
+    assert!(returned.stderr.ends_with("exited with status 3 while starting\n"), "{}", returned.stderr);
+}
+
+#[test]
+fn in_a_directory_that_cannot_be_written_it_is_said_what_to_do() {
+    const DAC_OVERRIDE: libc::c_ulong = 1;
+    let home = Home::new();
+    let place = home.at("read-only");
+    fs::create_dir(&place).unwrap();
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o555)).unwrap();
+    let elsewhere = ["--stdout=/dev/null", "--stderr=/dev/null", "--log=/dev/null"];
+    for (count, name, remedy) in [
+        (
+            0,
+            "stdout.log",
+            "--stdout, --stderr, --log and --socket name other places; or start it in a directory",
+        ),
+        (2, "srvwrap.log", "(--log names another file)"),
+        (3, "srvwrap.sock", "(--socket PATH puts it elsewhere)"),
+    ] {
+        let mut command = home.start_command(&with(&elsewhere[..count], &IDLE));
+        command.current_dir(&place).env("PWD", &place);
+        before_exec(&mut command, || {
+            // SAFETY: takes root's right to write everywhere away, where there is one.
+            unsafe { libc::prctl(libc::PR_CAPBSET_DROP, DAC_OVERRIDE) };
+            Ok(())
+        });
+        let told = returned(command);
+        assert_eq!(told.code, 1, "{}", told.stderr);
+        assert!(told.stderr.contains(&format!("{name}: Permission denied")), "{}", told.stderr);
+        assert!(told.stderr.contains(remedy), "{}", told.stderr);
     }
 }
 
@@ -245,6 +315,32 @@ fn start_or_deploy_starts_where_none_runs_and_deploys_where_one_does() {
     let told = home.start(&["--or-deploy", "sh", "-c", "exit 3"]);
     assert_eq!(told.code, 1, "{}", told.stderr);
     assert_eq!(proc::children(daemon.pid).len(), 2);
+    daemon.stop();
+}
+
+#[test]
+fn start_or_deploy_says_which_options_the_running_one_does_not_take() {
+    let home = Home::new();
+    let first = home.start(&with(&["--or-deploy", "-p127.0.0.1:0", "--bake=1s"], &IDLE));
+    assert_eq!((first.code, first.stderr.as_str()), (0, ""));
+    let daemon = home.daemon().unwrap();
+
+    let told = home.start(&with(&["--or-deploy", "-p", "8123", "--health", "9", "-n2"], &IDLE));
+    assert_eq!(told.code, 0, "{}", told.stderr);
+    assert_eq!(
+        told.stderr,
+        "srvwrap: -p 8123 and --health 9 have no effect on the srvwrap that is running; stop and start it to change \
+         them\n"
+    );
+    assert!(told.stdout.contains("both generations serve for 1s"), "its bake is kept: {}", told.stdout);
+    assert_eq!(proc::children(daemon.pid).len(), 2);
+
+    let told = home.start(&["--or-deploy", "--on-crash=exit", "--bake=0s", "sh", "-c", "exit 3"]);
+    assert_eq!(told.code, 1, "{}", told.stderr);
+    let remark = "srvwrap: --on-crash exit has no effect on the srvwrap that is running; stop and start it to change it";
+    assert_eq!(told.stderr.lines().next(), Some(remark));
+    let told = home.start(&with(&["--or-deploy", "--on-crash=exit", "--bake=0s", "--quiet"], &IDLE));
+    assert_eq!((told.code, told.stderr.as_str()), (0, ""));
     daemon.stop();
 }
 

@@ -142,14 +142,20 @@ fn a_narrow_terminal_is_never_wrapped() {
     let mut terminal = on_terminal(srvwrap.path(), &["deploy"], (30, 24));
     let size = (30, 24);
     terminal.wait_until("a line that is cut", size, |lines| {
-        has(lines, &["deploy 2  [.................…"]) && lines.len() == 5
+        has(lines, &["deploy 2  0/2 online  "])
+            && has(lines, &["  slot 0  ", "starting"])
+            && !has(lines, &["generation"])
+            && lines.len() == 5
     });
     srvwrap.touch("2-0");
     terminal.wait_until("it is drawn over", size, |lines| {
-        lines.iter().filter(|line| line.starts_with("deploy 2")).count() == 1 && has(lines, &["#########"])
+        lines.iter().filter(|line| line.starts_with("deploy 2")).count() == 1
+            && has(lines, &["deploy 2  1/2 online"])
     });
     terminal.resize(100, 24);
-    terminal.wait_until("it is drawn anew", (100, 24), |lines| has(lines, &["1/2 online"]));
+    terminal.wait_until("it is drawn anew", (100, 24), |lines| {
+        has(lines, &["##########..........", "1/2 online"])
+    });
     srvwrap.touch("2-1");
     srvwrap.touch("may-end");
     assert_eq!(terminal.exit_code(), 0);
@@ -214,6 +220,34 @@ fn a_watched_status_is_redrawn_in_place_until_ctrl_c() {
 }
 
 #[test]
+fn on_a_small_screen_a_watched_status_shows_what_is_not_well() {
+    let srvwrap = gated(12);
+    let mut terminal = on_terminal(srvwrap.path(), &["status", "--watch", "--interval", "50ms"], (80, 8));
+    let size = (80, 8);
+    terminal.wait_until("not all fit", size, |lines| {
+        lines.len() == 8
+            && lines[0].contains("12 of 12 workers online")
+            && lines[7] == "  and 8 more, all online"
+    });
+    srvwrap.signal(Signal::SIGTTIN);
+    terminal.wait_until("the thirteenth comes first", size, |lines| {
+        lines.len() == 8 && lines[3].starts_with("  12 ") && lines[3].contains(" starting ")
+    });
+    srvwrap.touch("1-12");
+    srvwrap.signal(Signal::SIGHUP);
+    terminal.wait_until("the deploy stands above the table", size, |lines| {
+        lines.len() == 8
+            && lines[0].contains("generation 1 serves: 13 of 13 workers online; deplo")
+            && lines[1].starts_with("deploy 2 (HUP): starting, 0 of 13 workers online")
+            && lines[4].contains(" starting ")
+    });
+    srvwrap.touch("may-end");
+    terminal.press("\x03");
+    assert_eq!(terminal.exit_code(), 0);
+    assert!(terminal.text().ends_with("\r\n"), "the cursor is below it");
+}
+
+#[test]
 fn a_watched_status_ends_with_3_when_srvwrap_does() {
     let mut srvwrap = gated(1);
     srvwrap.touch("may-end");
@@ -258,6 +292,39 @@ fn a_start_shows_its_workers_and_leaves_its_answer() {
     assert!(lines.len() == 1 && lines[0].starts_with("workers online: 2, after "), "{lines:#?}");
     std::fs::write(home.at("may-end"), "").unwrap();
     told(home.path(), &["stop"]).done();
+}
+
+#[test]
+fn where_a_start_listens_stays_on_the_screen() {
+    let home = Home::new().file("gated", GATED);
+    let mut terminal = on_terminal(home.path(), &["start", "--listen", "0", "./gated"], (80, 24));
+    let shows = |lines: &[String], next: &str| {
+        let at = lines.iter().position(|line| line.starts_with("listening on "));
+        at.is_some_and(|at| lines.get(at + 1).is_some_and(|line| line.starts_with(next)))
+    };
+    terminal.wait_until("it stands above what is drawn", SIZE, |lines| {
+        shows(lines, "start  [....................]  0/1 online") && has(lines, &["  slot 0", "starting"])
+    });
+    std::fs::write(home.at("1-0"), "").unwrap();
+    assert_eq!(terminal.exit_code(), 0);
+    let lines = last_screen(&mut terminal, SIZE);
+    assert!(lines.len() == 2 && shows(&lines, "workers online: 1, after "), "{lines:#?}");
+    assert!(!terminal.text().contains("0/0"), "{}", terminal.text());
+    std::fs::write(home.at("may-end"), "").unwrap();
+    told(home.path(), &["stop"]).done();
+}
+
+#[test]
+fn what_is_not_as_it_should_be_stays_on_the_screen() {
+    let srvwrap = srvwrap(["--stop-timeout", "100ms", "./gated"]).file("gated", GATED);
+    std::fs::write(srvwrap.path().join("1-0"), "").unwrap();
+    let srvwrap = srvwrap.online();
+    srvwrap.touch("2-0");
+    let mut terminal = on_terminal(srvwrap.path(), &["deploy"], (200, 24));
+    assert_eq!(terminal.exit_code(), 0);
+    let lines = last_screen(&mut terminal, (200, 24));
+    assert!(lines.len() == 2 && lines[0].contains("did not end within its limit after "), "{lines:#?}");
+    assert!(lines[1].starts_with("deploy 2 done after "), "{lines:#?}");
 }
 
 #[test]

@@ -17,14 +17,18 @@ pub(crate) fn help(verb: Verb) -> String {
             rows.into_iter().for_each(|row| push_option(&mut text, row));
         }
     }
-    let sections = SECTIONS.iter().filter(|section| section.verbs.contains(&verb));
-    for section in sections {
-        text.push_str(&format!("\n{}:\n", section.title));
-        for (term, meaning) in section.entries {
-            push_entry(&mut text, term, meaning);
-        }
+    for section in SECTIONS.iter().filter(|section| section.verbs.contains(&verb)) {
+        push_section(&mut text, section.title, section.entries);
     }
+    push_section(&mut text, "Exit codes", &exit_codes(verb));
     text
+}
+
+fn push_section(text: &mut String, title: &str, entries: &[Entry]) {
+    text.push_str(&format!("\n{title}:\n"));
+    for (term, meaning) in entries {
+        push_entry(text, term, meaning);
+    }
 }
 
 fn opening() -> String {
@@ -92,28 +96,6 @@ const SECTIONS: &[Section] = &[
         ],
     },
     Section {
-        title: "Exit codes",
-        verbs: &[Verb::Start],
-        entries: &[
-            ("0", "All workers are online."),
-            ("1", "It failed, or srvwrap is running already; nothing more is running than before."),
-            ("2", "Wrong usage."),
-            ("5", "Aborted: by Ctrl-C, or because srvwrap was stopped."),
-            ("126, 127", "The program cannot be executed, or is not found."),
-        ],
-    },
-    Section {
-        title: "Exit codes",
-        verbs: &[Verb::Run],
-        entries: &[
-            ("0", "Stopped, as it was told to."),
-            ("1", "It failed; for one, a first worker died or was not online in time."),
-            ("2", "Wrong usage."),
-            ("126, 127", "The program cannot be executed, or is not found, at the start."),
-            ("with --on-crash exit", "The worker's own exit code, or 128 and its signal."),
-        ],
-    },
-    Section {
         title: "Environment of a worker",
         verbs: &[Verb::Run, Verb::Start],
         entries: &[
@@ -128,44 +110,76 @@ const SECTIONS: &[Section] = &[
             ("SRVWRAP_PID", "The process id of srvwrap."),
         ],
     },
-    Section {
-        title: "Exit codes",
-        verbs: &[Verb::Deploy, Verb::Rollback, Verb::Abort, Verb::Scale, Verb::Signal],
-        entries: &[
+];
+
+/// What the command exits with, as its user sees it.
+fn exit_codes(verb: Verb) -> Vec<Entry> {
+    let usage = ("2", "Wrong usage.");
+    let not_running = ("3", "No srvwrap is running there.");
+    match verb {
+        Verb::Run => vec![
+            ("0", "Stopped, as it was told to."),
+            ("1", "It failed; for one, a first worker died or was not online in time."),
+            usage,
+            ("126, 127", "The program cannot be executed, or is not found, at the start."),
+            ("with --on-crash exit", "The worker's own exit code, or 128 and its signal."),
+        ],
+        Verb::Start => vec![
+            ("0", "All workers are online."),
+            ("1", "It failed, or srvwrap is running already; nothing more is running than before."),
+            usage,
+            ("5", "Aborted: by Ctrl-C, or because srvwrap was stopped."),
+            ("126, 127", "The program cannot be executed, or is not found."),
+            ("with --on-crash exit", "That of a worker that ended before all were online."),
+        ],
+        Verb::Deploy | Verb::Rollback => vec![
             ("0", "Done."),
-            ("1", "It failed, or was refused; nothing has changed."),
-            ("2", "Wrong usage."),
-            ("3", "No srvwrap is running there."),
+            ("1", "It failed, or was refused: what served before serves on."),
+            usage,
+            not_running,
             ("4", "The time of --timeout was over. Whether it is live is said."),
             ("5", "Aborted: by Ctrl-C, by srvwrap abort, or because srvwrap was stopped."),
         ],
-    },
-    Section {
-        title: "Exit codes",
-        verbs: &[Verb::Status],
-        entries: &[
-            ("0", "Every slot has a worker that is online."),
-            ("1", "srvwrap is running, but not every slot has."),
-            ("2", "Wrong usage."),
-            ("3", "No srvwrap is running there."),
+        Verb::Abort => vec![
+            ("0", "The deploy has ended."),
+            ("1", "No deploy is in progress, or srvwrap may not be asked (another user's)."),
+            usage,
+            not_running,
+            ("5", "Ctrl-C: not waited for its end."),
         ],
-    },
-    Section {
-        title: "Exit codes",
-        verbs: &[Verb::Stop],
-        entries: &[
+        Verb::Scale => vec![
+            ("0", "Done."),
+            ("1", "A new worker did not come online, or it was refused: the number is as it was."),
+            usage,
+            not_running,
+            ("5", "Not waited for its end: by Ctrl-C, or because srvwrap was stopped."),
+        ],
+        Verb::Stop => vec![
             ("0", "It has stopped, or was not running."),
-            ("1", "It could not be asked."),
-            ("2", "Wrong usage."),
+            ("1", "It may not be asked (another user's), does not answer, or has not ended."),
+            usage,
             ("5", "Ctrl-C: the stop goes on."),
         ],
-    },
-    Section {
-        title: "Exit codes",
-        verbs: &[Verb::History, Verb::Events],
-        entries: &[("0", "Done."), ("2", "Wrong usage."), ("3", "No srvwrap is running there.")],
-    },
-];
+        Verb::Status => vec![
+            ("0", "Every slot has a worker that is online; or --watch was ended by Ctrl-C."),
+            ("1", "Not every slot has, or srvwrap may not be asked (another user's)."),
+            usage,
+            not_running,
+        ],
+        Verb::History | Verb::Events => vec![
+            ("0", "Done."),
+            ("1", "srvwrap may not be asked (another user's), or its answer was cut off."),
+            usage,
+            not_running,
+        ],
+        Verb::Signal => vec![
+            ("0", "Sent."),
+            ("1", "No worker is online to get it, or srvwrap may not be asked (another user's)."),
+            usage,
+            not_running,
+        ],
+    }
+}
 
 const TERM_WIDTH: usize = 26;
 const LINE_WIDTH: usize = 88;
@@ -218,19 +232,39 @@ mod tests {
     }
 
     #[test]
-    fn srvwraps_own_help_names_every_command() {
+    fn srvwraps_own_help_has_one_line_for_every_command() {
         let help = help(Verb::Run);
         for verb in Verb::ALL {
-            assert!(help.contains(verb.summary().split(' ').next().unwrap()), "{verb:?} is missing");
+            let line = format!("\n  {:<TERM_WIDTH$}{}\n", verb.short_usage(), verb.summary());
+            assert!(help.contains(&line), "{verb:?} is missing, or too long");
         }
     }
 
+    /// The codes of each help, with what tells them from those of other commands.
     #[test]
-    fn each_help_tells_every_exit_code_once() {
+    fn no_help_tells_of_an_exit_code_that_its_command_has_not() {
+        let codes = |verb: Verb| exit_codes(verb).iter().map(|(code, _)| *code).collect::<Vec<_>>();
+        for (verb, expected) in [
+            (Verb::Start, ["0", "1", "2", "5", "126, 127", "with --on-crash exit"].as_slice()),
+            (Verb::Deploy, &["0", "1", "2", "3", "4", "5"]),
+            (Verb::Rollback, &["0", "1", "2", "3", "4", "5"]),
+            (Verb::Abort, &["0", "1", "2", "3", "5"]),
+            (Verb::Scale, &["0", "1", "2", "3", "5"]),
+            (Verb::Stop, &["0", "1", "2", "5"]),
+            (Verb::Signal, &["0", "1", "2", "3"]),
+            (Verb::Status, &["0", "1", "2", "3"]),
+            (Verb::History, &["0", "1", "2", "3"]),
+            (Verb::Events, &["0", "1", "2", "3"]),
+        ] {
+            assert_eq!(codes(verb), expected, "{verb:?}");
+        }
         for verb in Verb::ALL {
             let help = help(verb);
+            let has_timeout = options_of(verb).any(|row| row.long == "--timeout" && verb != Verb::Stop);
+            assert_eq!(help.contains("\n  4  "), has_timeout, "{verb:?}");
             assert_eq!(help.matches("Exit codes:\n").count(), 1, "{verb:?}");
         }
+        assert!(help(Verb::Deploy).contains("It failed, or was refused: what served before serves on."));
     }
 
     #[test]

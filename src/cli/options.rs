@@ -188,7 +188,7 @@ pub(crate) static OPTIONS: &[OptionRow] = &[
         long: "--log",
         value: Some("FILE"),
         remedy: "a path, or - for stderr",
-        help: "Append notices to this file. Default: stderr; after start, srvwrap.log.",
+        help: "Append notices to this file, each with its time. Default: stderr; after start, srvwrap.log.",
         ..SWITCH
     },
     OptionRow {
@@ -211,7 +211,8 @@ pub(crate) static OPTIONS: &[OptionRow] = &[
     },
     OptionRow {
         long: "--or-deploy",
-        help: "Where one is running already, deploy this program, environment and directory to it.",
+        help: "Where one is running already, deploy this program, environment and directory to it, with -n, \
+               --online-timeout and --bake where they are given. Other options have no effect on it.",
         verbs: &[Verb::Start],
         ..SWITCH
     },

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::options::options_of;
 use super::*;
 
 fn words(line: &[&str]) -> Vec<OsString> {
@@ -149,6 +150,63 @@ fn a_line_without_a_program_is_told_what_one_looks_like() {
             "{line:?}"
         );
     }
+    for line in [["start"].as_slice(), &["start", "-n", "2"], &["start", "--"]] {
+        let problem = "no program to run; give one, as in: srvwrap start -n 4 -p 8000 node server.js";
+        assert_eq!(error(line), problem, "{line:?}");
+    }
+}
+
+#[test]
+fn a_slip_in_a_command_is_not_run_as_a_program() {
+    assert_eq!(
+        error(&["stauts"]),
+        "stauts: no such command; did you mean srvwrap status? a program of that name is run with: srvwrap -- stauts"
+    );
+    for (line, meant) in [
+        (["restart"].as_slice(), "deploy"),
+        (&["reload", "naught.sock"], "deploy"),
+        (&["depoly", "-n", "4", "--json", "a.sock"], "deploy"),
+        (&["kill", "--now"], "stop"),
+        (&["stpo", "--timeout=5s"], "stop"),
+        (&["ls"], "status"),
+        (&["stat"], "status"),
+        (&["statu", "--help"], "status"),
+        (&["roll-back"], "rollback"),
+        (&["strat"], "start"),
+        (&["histroy", "--", "a.sock"], "history"),
+    ] {
+        let expected = format!("{}: no such command; did you mean srvwrap {meant}? ", line[0]);
+        assert!(error(line).starts_with(&expected), "{line:?}: {}", error(line));
+    }
+}
+
+/// A program whose name is near to a command's has a path, an extension or arguments.
+#[test]
+fn what_may_be_a_program_is_taken_for_one() {
+    for line in [
+        ["./stauts"].as_slice(),
+        &["bin/restart"],
+        &["stop.sh"],
+        &["kill", "-9", "4711"],
+        &["ps", "aux"],
+        &["restart", "app"],
+        &["restart", "--", "node"],
+        &["status-server"],
+        &["stauts", "--port=80"],
+        &["strat", "server.js"],
+        &["server"],
+        &["worker"],
+        &["puma"],
+        &["bun"],
+        &["ruby"],
+        &["true"],
+        &[""],
+    ] {
+        assert_eq!(typed(line).program, words(line));
+    }
+    assert_eq!(typed(&["--", "stauts"]).program, words(&["stauts"]));
+    assert_eq!(typed(&["run", "stauts"]).program, words(&["stauts"]));
+    assert_eq!(typed(&["-n", "4", "stauts"]).program, words(&["stauts"]));
 }
 
 #[test]
@@ -241,15 +299,6 @@ fn an_error_is_one_line_whatever_the_word_holds() {
     assert_eq!(shown(OsStr::new("two words")), "\"two words\"");
 }
 
-#[test]
-fn the_edit_distance_counts_changes() {
-    for (from, to, distance) in
-        [("", "", 0), ("", "abc", 3), ("abc", "", 3), ("abc", "abd", 1), ("abcd", "bcd", 1), ("ab", "ba", 2)]
-    {
-        assert_eq!(edit_distance(from.as_bytes(), to.as_bytes()), distance, "{from} {to}");
-    }
-}
-
 /// Words as they are typed, and words that nobody would type.
 fn any_word() -> impl Strategy<Value = OsString> {
     let names = OPTIONS.iter().flat_map(|row| [Some(row.long), row.short]).flatten();
@@ -270,6 +319,11 @@ fn a_call_takes_options_and_words_in_any_order_and_a_program_behind_dashes() {
         assert_eq!((workers(&line), typed(&line).program), ("3".to_string(), words(&["x", "-n", "4"])));
     }
     assert_eq!(typed(&["scale", "-1", "--json"]).words, words(&["-1"]));
+    for line in [["scale", "--", "-1"].as_slice(), &["scale", "--json", "--", "-1"]] {
+        assert_eq!((typed(line).words, typed(line).program), (words(&["-1"]), words(&[])), "{line:?}");
+    }
+    assert_eq!(typed(&["signal", "USR2", "--", "-odd.sock"]).words, words(&["USR2", "-odd.sock"]));
+    assert_eq!(typed(&["status", "--"]).words, words(&[]));
     assert_eq!(typed(&["deploy-abort", "x"]).verb, Verb::Abort);
     assert!(error(&["deploy", "-n", "3", "x", "-n", "4"]).contains("given twice"));
     assert!(error(&["deploy", "--workers", "3", "--worker-count", "4"]).contains("given twice"));

@@ -9,7 +9,14 @@ use super::{Given, OptionRow, Verb};
 /// Why the command line cannot be followed. Its text is one line, without the program's name before it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum UsageError {
-    NoProgram,
+    NoProgram {
+        verb: Verb,
+    },
+    /// It is more likely to be a slip than a program.
+    NoSuchCommand {
+        name: OsString,
+        meant: Verb,
+    },
     UnknownOption {
         verb: Verb,
         word: OsString,
@@ -19,10 +26,6 @@ pub(crate) enum UsageError {
     OptionOfOthers {
         verb: Verb,
         row: &'static OptionRow,
-    },
-    /// Only a deploy takes a program.
-    ProgramUnwanted {
-        verb: Verb,
     },
     /// It is there, but what it is cannot be told.
     WordUnwanted {
@@ -64,8 +67,13 @@ pub(crate) enum UsageError {
 impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            UsageError::NoProgram => {
-                write!(f, "no program to run; give one, as in: srvwrap -n 4 -p 8000 node server.js")
+            UsageError::NoProgram { verb } => {
+                write!(f, "no program to run; give one, as in: {} -n 4 -p 8000 node server.js", verb.called())
+            }
+            UsageError::NoSuchCommand { name, meant } => {
+                let name = shown(name);
+                write!(f, "{name}: no such command; did you mean {}? ", meant.called())?;
+                write!(f, "a program of that name is run with: srvwrap -- {name}")
             }
             UsageError::UnknownOption { word, nearest: Some(name), .. } => {
                 write!(f, "{}: no such option; did you mean {name}?", shown(word))
@@ -78,14 +86,7 @@ impl fmt::Display for UsageError {
                 write!(f, "{}: {} has no such option, ", row.long, verb.called())?;
                 write!(f, "which is one of {}; {} --help lists its own", others.join(", "), verb.called())
             }
-            UsageError::ProgramUnwanted { verb } => {
-                write!(
-                    f,
-                    "{} takes no program; to change what runs: srvwrap deploy -- PROGRAM",
-                    verb.called()
-                )
-            }
-            UsageError::WordUnwanted { verb: Verb::Deploy, word } => write!(
+            UsageError::WordUnwanted { verb: Verb::Deploy | Verb::Rollback, word } => write!(
                 f,
                 "{}: neither a socket nor the name of one, which ends in .sock; a new program comes behind two dashes: \
                  srvwrap deploy -- PROGRAM",

@@ -106,7 +106,7 @@ impl Verb {
         if self == Verb::Run { "srvwrap".to_string() } else { format!("srvwrap {}", self.name()) }
     }
 
-    /// One line for the list of commands, in a column.
+    /// Fits the first column of the list of commands.
     pub(super) fn short_usage(self) -> &'static str {
         match self {
             Verb::Run => "run PROGRAM",
@@ -135,16 +135,15 @@ impl Verb {
         }
     }
 
+    /// One line, also in the list of commands.
     pub(super) fn summary(self) -> &'static str {
         match self {
             Verb::Run => "Run a program in the foreground, until it is told to stop.",
-            Verb::Start => {
-                "Run a program in the background; return once every worker is online, or with the reason why not."
-            }
-            Verb::Deploy => "Replace the workers, without losing a connection, or fail and change nothing.",
+            Verb::Start => "Run a program in the background; return once it is online.",
+            Verb::Deploy => "Replace the workers without losing a connection, or fail.",
             Verb::Abort => "End the deploy in progress.",
             Verb::Rollback => "Deploy what ran before the last deploy.",
-            Verb::History => "Show the last deploys: who, when, what changed, and the result.",
+            Verb::History => "Show the last deploys: who, when, what, and the result.",
             Verb::Scale => "Change the number of workers.",
             Verb::Stop => "Tell the workers to finish, and end.",
             Verb::Status => "Show the workers, the sockets and the deploy in progress.",

@@ -129,6 +129,9 @@ pub(super) struct Table {
     rows: Vec<Vec<String>>,
 }
 
+/// Between two columns.
+const GAP: &str = "  ";
+
 impl Table {
     /// A table with these columns.
     pub(super) fn new(columns: &[(&str, Side)]) -> Table {
@@ -147,17 +150,32 @@ impl Table {
     }
 
     pub(super) fn lines(&self) -> Vec<String> {
-        let widest = |column: usize| self.rows.iter().map(|row| width(&row[column])).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..self.sides.len()).map(widest).collect();
-        self.rows.iter().map(|row| self.line(row, &widths)).collect()
+        self.fitted(&[], 0, 0)
     }
 
-    fn line(&self, row: &[String], widths: &[usize]) -> String {
+    /// Without as many of the `spare` columns, in this order, as it takes for the column `needed` to end within so
+    /// many columns of a terminal.
+    pub(super) fn fitted(&self, spare: &[usize], needed: usize, room: usize) -> Vec<String> {
+        let widest = |column: usize| self.rows.iter().map(|row| width(&row[column])).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..self.sides.len()).map(widest).collect();
+        let mut shown: Vec<usize> = (0..self.sides.len()).collect();
+        for column in spare {
+            let before = shown.iter().filter(|column| **column < needed);
+            if before.map(|column| widths[*column] + GAP.len()).sum::<usize>() + widths[needed] <= room {
+                break;
+            }
+            shown.retain(|shown| shown != column);
+        }
+        self.rows.iter().map(|row| self.line(row, &shown, &widths)).collect()
+    }
+
+    fn line(&self, row: &[String], shown: &[usize], widths: &[usize]) -> String {
         let mut line = String::new();
-        for ((cell, side), widest) in row.iter().zip(&self.sides).zip(widths) {
-            let filling = " ".repeat(widest - width(cell));
-            let gap = if line.is_empty() { "" } else { "  " };
-            match side {
+        for &column in shown {
+            let cell = &row[column];
+            let filling = " ".repeat(widths[column] - width(cell));
+            let gap = if line.is_empty() { "" } else { GAP };
+            match self.sides[column] {
                 Side::Left => line.extend([gap, cell, &filling]),
                 Side::Right => line.extend([gap, &filling, cell]),
             }
@@ -236,6 +254,22 @@ mod tests {
         table.row(&["0", "online", "漢字"]);
         table.row(&["10", "up\n", ""]);
         assert_eq!(table.lines(), ["slot  state   said", "   0  online  漢字", "  10  up\\n"]);
+    }
+
+    #[test]
+    fn where_what_is_needed_does_not_fit_other_columns_are_left_out_one_by_one() {
+        use Side::{Left, Right};
+        let mut table =
+            Table::new(&[("slot", Right), ("pid", Right), ("gen", Right), ("state", Left), ("up", Right)]);
+        table.row(&["0", "4711", "2", "starting", "1.2s"]);
+        let row = |room| table.fitted(&[2, 1], 3, room).pop().unwrap();
+        assert_eq!(row(25), "   0  4711    2  starting  1.2s");
+        assert_eq!(row(24), "   0  4711    2  starting  1.2s".replace("    2", ""));
+        assert_eq!(row(20), "   0  4711  starting  1.2s");
+        for room in [0, 19] {
+            assert_eq!(row(room), "   0  starting  1.2s");
+        }
+        assert_eq!(table.fitted(&[2, 1], 3, 0)[0], "slot  state       up");
     }
 
     proptest! {

@@ -8,7 +8,8 @@
 //!   worker 0 (pid 4801) online after 1.2s
 //! ```
 //!
-//! A scene in, lines out. Where there are more slots than rows, those that are online already are left out first.
+//! A scene in, lines out. Where there are more slots than rows, those that are online already are left out first; where
+//! there are too few columns, the bar, the generations, then the pids.
 //!
 //! What this file does not do: draw (`block.rs`), or ask how things are (`follow.rs`).
 
@@ -17,7 +18,7 @@ use std::time::Duration;
 use crate::wire::control::status::{Status, Worker};
 
 use super::block::Screen;
-use super::cells::{Side, Table, Took, clean};
+use super::cells::{Side, Table, Took, clean, width};
 use super::tables::pid;
 
 /// What is waited for.
@@ -50,13 +51,14 @@ pub(super) fn lines(scene: &Scene<'_>, screen: Screen) -> Vec<String> {
     let workers = scene.status.map(|status| shown(scene.aim, status)).unwrap_or_default();
     let latest = (!scene.latest.is_empty()).then(|| clean(scene.latest));
     let room = screen.rows.saturating_sub(1 + usize::from(latest.is_some()));
-    let mut lines = vec![headline(scene)];
-    lines.extend(slots(&workers, room));
+    let columns = screen.columns.saturating_sub(1);
+    let mut lines = vec![headline(scene, columns)];
+    lines.extend(slots(&workers, room, columns));
     lines.extend(latest);
     lines
 }
 
-fn headline(scene: &Scene<'_>) -> String {
+fn headline(scene: &Scene<'_>, columns: usize) -> String {
     let progress = scene.status.map_or(Progress::default(), |status| match scene.aim {
         Aim::Start | Aim::Deploy => of_deploy(status),
         Aim::Scale => Progress { done: status.workers_online, all: status.workers_wanted, leaving: 0 },
@@ -78,8 +80,11 @@ fn headline(scene: &Scene<'_>) -> String {
     let Progress { done, all, leaving } = progress;
     let word = if scene.aim == Aim::Stop { "ended" } else { "online" };
     let leaving = if leaving > 0 { format!(", {leaving} leaving") } else { String::new() };
-    let bar = bar(done, all);
-    format!("{title}  {bar}  {done}/{all} {word}{leaving}{phase}  {}", Took(scene.elapsed))
+    // Nobody knows yet how many it will be.
+    let count = if all == 0 { String::new() } else { format!("{done}/{all} {word}{leaving}{phase}  ") };
+    let rest = format!("{count}{}", Took(scene.elapsed));
+    let with_bar = format!("{title}  {}  {rest}", bar(done, all));
+    if width(&with_bar) <= columns { with_bar } else { format!("{title}  {rest}") }
 }
 
 #[derive(Default)]
@@ -128,22 +133,22 @@ fn shown(aim: Aim, status: &Status) -> Vec<&Worker> {
     status.workers.iter().filter(shown).collect()
 }
 
-fn slots(workers: &[&Worker], room: usize) -> Vec<String> {
+fn slots(workers: &[&Worker], room: usize, columns: usize) -> Vec<String> {
     if workers.len() <= room {
-        return rows(workers);
+        return rows(workers, columns);
     }
     let unfinished: Vec<&Worker> =
         workers.iter().copied().filter(|worker| worker.state != "online").collect();
     if unfinished.len() <= room {
-        return rows(&unfinished);
+        return rows(&unfinished, columns);
     }
     let Some(room) = room.checked_sub(1) else { return Vec::new() };
-    let mut lines = rows(&unfinished[..room]);
+    let mut lines = rows(&unfinished[..room], columns);
     lines.push(format!("  and {} more", unfinished.len() - room));
     lines
 }
 
-fn rows(workers: &[&Worker]) -> Vec<String> {
+fn rows(workers: &[&Worker], columns: usize) -> Vec<String> {
     use Side::{Left, Right};
     let mut table = Table::bare(&[Left, Left, Left, Left, Right, Left]);
     for worker in workers {
@@ -156,7 +161,8 @@ fn rows(workers: &[&Worker]) -> Vec<String> {
             &worker.said,
         ]);
     }
-    table.lines()
+    // The pids go after the generations, and before the states are cut, which takes a column for the mark.
+    table.fitted(&[2, 1], 3, columns.saturating_sub(1))
 }
 
 #[cfg(test)]
@@ -245,7 +251,7 @@ mod tests {
         };
         assert_eq!(
             lines(&nothing, SCREEN),
-            ["start  [....................]  0/0 online  0.0s", "listening on 127.0.0.1:8000"]
+            ["start  [....................]  0.0s", "listening on 127.0.0.1:8000"]
         );
     }
 
@@ -259,6 +265,23 @@ mod tests {
                 "  slot 3  pid 13  generation 2  retiring  1.2s"
             ]
         );
+    }
+
+    #[test]
+    fn on_a_narrow_screen_the_state_is_what_stays() {
+        let status = serving(vec![worker(0, 4801, 2, "online"), worker(1, 4802, 2, "starting")]);
+        let shown = |columns| lines(&scene(Aim::Scale, &status, ""), Screen { columns, rows: 24 });
+        assert_eq!(shown(60)[0], "scale  [##########..........]  1/2 online  1.7s");
+        assert_eq!(shown(60)[2], "  slot 1  pid 4802  generation 2  starting  1.2s");
+        assert_eq!(
+            shown(30),
+            [
+                "scale  1/2 online  1.7s",
+                "  slot 0  pid 4801  online    1.2s",
+                "  slot 1  pid 4802  starting  1.2s",
+            ]
+        );
+        assert_eq!(shown(29)[2], "  slot 1  starting  1.2s");
     }
 
     #[test]

@@ -27,6 +27,7 @@ use crate::sys::startup::Startup;
 use crate::wire::control::json;
 use crate::wire::control::message::{Answer, Order, Question};
 
+use super::FAILED;
 use super::connection::{Connection, Trouble};
 use super::view::View;
 
@@ -238,11 +239,7 @@ impl<'a> Follow<'a> {
                 if let Err(trouble) = connection.receive() {
                     return Some(End::Troubled(trouble));
                 }
-                let body = connection.reply.body();
-                connection.reply.is_complete().then(|| match json::read(body) {
-                    Ok(answer) => End::Answered(answer, body.to_vec()),
-                    Err(error) => End::Troubled(Trouble::Garbled(error)),
-                })
+                connection.reply.is_complete().then(|| end(connection))
             }
             Awaited::Report(report) => report.hear(view),
         }
@@ -287,6 +284,19 @@ impl<'a> Follow<'a> {
                 return false;
             }
         }
+    }
+}
+
+fn end(connection: &Connection) -> End {
+    let body = connection.reply.body();
+    match json::read::<Answer>(body) {
+        Ok(answer) => {
+            // What was typed is well, only somebody else may ask for it: no wrong usage.
+            let is_forbidden = connection.reply.status() == Some(403);
+            let exit_code = if is_forbidden { FAILED } else { answer.exit_code };
+            End::Answered(Answer { exit_code, ..answer }, body.to_vec())
+        }
+        Err(error) => End::Troubled(Trouble::Garbled(error)),
     }
 }
 

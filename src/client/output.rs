@@ -37,14 +37,19 @@ impl Output {
         self.lost.is_some()
     }
 
-    /// What to exit with, where `code` is what became of the command: what could not be written is said, and is a
-    /// failure.
+    /// What a command exits with that is there to write, where `code` is what else became of it: what could not be
+    /// written is said, and is a failure.
     pub(super) fn exit_code(&self, code: u8) -> u8 {
+        if self.tell_loss() { code.max(1) } else { code }
+    }
+
+    /// Says what could not be written, if anything. Whether there was.
+    pub(super) fn tell_loss(&self) -> bool {
         match self.lost {
-            None | Some(Errno::EPIPE) => code,
+            None | Some(Errno::EPIPE) => false,
             Some(errno) => {
                 complain(&format_args!("cannot write to stdout: {}", errno.desc()));
-                code.max(1)
+                true
             }
         }
     }

@@ -5,7 +5,7 @@
 use std::io::stdout;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::config::Display;
 use crate::sys::signals::Signals;
@@ -14,8 +14,7 @@ use crate::wire::control::json;
 use crate::wire::control::message::{Event, History, Question};
 use crate::wire::control::status::Status;
 
-use super::block::Screen;
-use super::cells::{clean, cut};
+use super::cells::clean;
 use super::connection::{Trouble, ask};
 use super::follow::{Wish, now, readable, subscribe, wait_for_any, wish, without_reader};
 use super::output::Output;
@@ -28,8 +27,9 @@ pub(super) fn status(socket: &Path, display: Display, output: &mut Output) -> Re
     if display == Display::Json {
         output.bytes(&[body.trim_ascii_end(), b"\n"].concat());
     } else {
-        let screen = can_be_drawn_on().then(screen_of_stdout);
-        output.bytes(page(&tables::status(&status), screen).as_bytes());
+        // On a terminal a row of a table ends where that does; a sentence is broken by it.
+        let columns = if can_be_drawn_on() { screen_of_stdout().columns } else { usize::MAX };
+        output.bytes(all(&tables::status(&status).lines(columns)).as_bytes());
     }
     Ok(tables::exit_code(&status))
 }
@@ -40,10 +40,8 @@ fn how_things_are(socket: &Path) -> Result<(Vec<u8>, Status), Trouble> {
     Ok((body, status))
 }
 
-/// On a terminal a line ends where that does.
-fn page(lines: &[String], screen: Option<Screen>) -> String {
-    let columns = screen.map_or(usize::MAX, |screen| screen.columns);
-    lines.iter().map(|line| cut(line, columns) + "\n").collect()
+fn all(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
 /// How things are, again and again: until an interrupt (0), or until nobody answers.
@@ -56,36 +54,46 @@ pub(super) fn watch(
     output: &mut Output,
 ) -> Result<u8, Trouble> {
     let drawn = can_be_drawn_on() && display != Display::Json;
-    let mut next = now();
-    while !output.is_lost() {
-        if drawn {
-            let (_, status) = how_things_are(socket)?;
-            output.bytes(redrawn(&tables::status(&status), screen_of_stdout()).as_bytes());
-        } else {
-            status(socket, display, output)?;
+    let (mut is_drawn, mut next) = (false, now());
+    let ended = loop {
+        let looked = if drawn { redraw(socket, output) } else { status(socket, display, output).map(|_| ()) };
+        if let Err(trouble) = looked {
+            break Err(trouble);
         }
+        is_drawn = drawn;
         next = (next + every).max(now());
-        loop {
-            let left = next.saturating_duration_since(now());
-            let woken = wait_for_any(&mut [readable(signals.fd())], Some(left))[0];
-            if woken && wish(signals, startup) != Wish::None {
-                return Ok(0);
-            }
-            // A woken one without a wish: the window has another size.
-            if woken && drawn || left.is_zero() {
-                break;
-            }
+        if output.is_lost() || !goes_on(next, drawn, startup, signals) {
+            break Ok(0);
+        }
+    };
+    if is_drawn {
+        // The cursor rests on its last line.
+        output.bytes(b"\r\n");
+    }
+    ended
+}
+
+/// Waits for the next look; false where none is wanted.
+fn goes_on(next: Instant, drawn: bool, startup: &Startup, signals: &Signals) -> bool {
+    loop {
+        let left = next.saturating_duration_since(now());
+        let woken = wait_for_any(&mut [readable(signals.fd())], Some(left))[0];
+        if woken && wish(signals, startup) != Wish::None {
+            return false;
+        }
+        // A woken one without a wish: the window has another size.
+        if woken && drawn || left.is_zero() {
+            return true;
         }
     }
-    Ok(0)
 }
 
 /// The whole screen, drawn over what is there.
-fn redrawn(lines: &[String], screen: Screen) -> String {
-    let rows = screen.rows.saturating_sub(1).max(1);
-    let shown =
-        lines.iter().take(rows).map(|line| cut(line, screen.columns.saturating_sub(1)) + "\x1b[K\r\n");
-    format!("\x1b[H{}\x1b[J", shown.collect::<String>())
+fn redraw(socket: &Path, output: &mut Output) -> Result<(), Trouble> {
+    let (_, status) = how_things_are(socket)?;
+    let lines = tables::status(&status).fitted(screen_of_stdout());
+    output.bytes(format!("\x1b[H{}\x1b[K\x1b[J", lines.join("\x1b[K\r\n")).as_bytes());
+    Ok(())
 }
 
 pub(super) fn history(socket: &Path, display: Display, output: &mut Output) -> Result<u8, Trouble> {
@@ -95,7 +103,7 @@ pub(super) fn history(socket: &Path, display: Display, output: &mut Output) -> R
         return Ok(0);
     }
     let history: History = json::read(&body).map_err(Trouble::Garbled)?;
-    output.bytes(page(&tables::history(&history.deploys), None).as_bytes());
+    output.bytes(all(&tables::history(&history.deploys)).as_bytes());
     Ok(0)
 }
 

@@ -3,13 +3,15 @@
 //! ```text
 //!   srvwrap 0.1.0 (pid 4711), serving generation 2: 4 of 4 workers online, up 3h12m
 //!   node server.js (in /srv/app)
+//!   slot 0 failed 3m12s ago: worker 0 (pid 4713) exited with status 1 after 8.1s online
 //!
 //!   slot   pid  generation  state   uptime  restarts    rss   cpu  said
 //!      0  4712           2  online   3h12m         0  45.1M  1.2s  ready
 //! ```
 //!
-//! Every line is cleaned. What this file does not do: cut them, since only a terminal has a width.
+//! Every line is cleaned. What this file does not do: cut them, or choose which are shown (`page.rs`).
 
+use std::cmp::Reverse;
 use std::ffi::OsStr;
 
 use crate::wire::control::message::{Deployed, Outcome};
@@ -17,35 +19,32 @@ use crate::wire::control::status::{Deploying, Listener, Status, Waiting, Worker}
 use crate::wire::control::text::Text;
 
 use super::cells::{Bytes, Side, Table, Took, clean};
+use super::page::Page;
 
-pub(super) fn status(status: &Status) -> Vec<String> {
-    let mut lines = vec![headline(status), program(status), String::new()];
-    lines.extend(workers(&status.workers));
-    let facts: Vec<String> = status
-        .waiting
-        .iter()
-        .map(waiting)
-        .chain(status.deploy.iter().map(deploying))
-        .chain(status.listeners.iter().map(listener))
-        .collect();
-    if !facts.is_empty() {
-        lines.push(String::new());
+pub(super) fn status(status: &Status) -> Page {
+    let facts = [headline(status)].into_iter().chain(status.deploy.iter().map(deploying));
+    Page {
+        head: facts.map(|fact| clean(&fact)).chain([program(status)]).collect(),
+        failures: failures(status),
+        workers: workers(&status.workers),
+        troubled: status.workers.iter().map(is_troubled).collect(),
+        listeners: status.listeners.iter().map(|known| clean(&listener(known))).collect(),
     }
-    lines.extend(facts.iter().map(|fact| clean(fact)));
-    lines
 }
 
 fn headline(status: &Status) -> String {
-    let generation = status.generation.map(|number| format!(" generation {number}")).unwrap_or_default();
-    clean(&format!(
-        "srvwrap {} (pid {}), {}{generation}: {} of {} workers online, up {}",
-        status.version,
-        status.pid,
-        status.activity,
-        status.workers_online,
-        status.workers_wanted,
+    let Status { version, pid, activity, workers_online, workers_wanted, .. } = status;
+    let deploy = status.deploy.as_ref().map(|deploy| format!(" generation {}", deploy.generation));
+    let deploy = deploy.unwrap_or_default();
+    let (before, after) = match (activity.as_str(), status.generation) {
+        ("serving", Some(number)) => (format!("serving generation {number}"), String::new()),
+        ("booting" | "stopping", _) | (_, None) => (activity.clone(), String::new()),
+        (_, Some(number)) => (format!("generation {number} serves"), format!("; {activity}{deploy}")),
+    };
+    format!(
+        "srvwrap {version} (pid {pid}), {before}: {workers_online} of {workers_wanted} workers online{after}, up {}",
         Took(status.uptime)
-    ))
+    )
 }
 
 fn program(status: &Status) -> String {
@@ -61,7 +60,7 @@ fn word(text: &Text) -> String {
     if needs_quotes { format!("'{}'", text.replace('\'', r"'\''")) } else { text.into_owned() }
 }
 
-fn workers(workers: &[Worker]) -> Vec<String> {
+fn workers(workers: &[Worker]) -> Table {
     let mut table = Table::new(&[
         ("slot", Side::Right),
         ("pid", Side::Right),
@@ -86,7 +85,11 @@ fn workers(workers: &[Worker]) -> Vec<String> {
             &worker.said,
         ]);
     }
-    table.lines()
+    table
+}
+
+fn is_troubled(worker: &Worker) -> bool {
+    worker.state != "online" || worker.failures > 0
 }
 
 /// There is none while the process is being made.
@@ -94,10 +97,34 @@ pub(super) fn pid(pid: u32) -> String {
     if pid == 0 { "-".to_owned() } else { pid.to_string() }
 }
 
+/// First the slots that have nobody, then those that had nobody, the worst first; each once.
+fn failures(status: &Status) -> Vec<String> {
+    let mut lines: Vec<String> = status.waiting.iter().map(waiting).collect();
+    let waits = |slot: u32| status.waiting.iter().any(|waiting| waiting.slot == slot);
+    let mut failed: Vec<&Worker> = status.workers.iter().filter(|worker| !waits(worker.slot)).collect();
+    failed.sort_by_key(|worker| Reverse(worker.failures));
+    lines.extend(failed.into_iter().filter_map(failure));
+    lines.dedup();
+    lines.iter().map(|line| clean(line)).collect()
+}
+
 fn waiting(waiting: &Waiting) -> String {
     let Waiting { slot, retry_in, failures, message } = waiting;
-    let times = if *failures > 1 { format!(", {failures} times in a row") } else { String::new() };
-    format!("slot {slot}: {message}{times}; next try in {}", Took(*retry_in))
+    let retry_in = Took(*retry_in);
+    match failures {
+        0 | 1 => format!("slot {slot} failed: {message}; next try in {retry_in}"),
+        _ => format!("slot {slot} failed {failures} times in a row; last: {message}; next try in {retry_in}"),
+    }
+}
+
+fn failure(worker: &Worker) -> Option<String> {
+    let Worker { slot, failures, last_failure, failed_ago, .. } = worker;
+    let message = last_failure.as_ref()?;
+    let ago = failed_ago.map(|ago| format!(" {} ago", Took(ago))).unwrap_or_default();
+    Some(match failures {
+        0 | 1 => format!("slot {slot} failed{ago}: {message}"),
+        _ => format!("slot {slot} failed {failures} times in a row; last{ago}: {message}"),
+    })
 }
 
 fn deploying(deploy: &Deploying) -> String {
@@ -160,9 +187,10 @@ fn result(deploy: &Deployed) -> String {
     if live { format!("{word}, live") } else { word.to_owned() }
 }
 
-/// 0 where each slot has a worker that is online, else 1.
+/// 0 where it serves, and each slot has a worker that is online; else 1.
 pub(super) fn exit_code(status: &Status) -> u8 {
-    u8::from(status.workers_online < status.workers_wanted)
+    let serves = status.generation.is_some() && !["booting", "stopping"].contains(&status.activity.as_str());
+    u8::from(!serves || status.workers_online < status.workers_wanted)
 }
 
 #[cfg(test)]
@@ -242,6 +270,7 @@ pub(super) mod tests {
             leaving: 1,
             elapsed: Duration::from_millis(3210),
         });
+        known.activity = "deploying".to_owned();
         known.listeners = vec![
             Listener {
                 name: Some("web".to_owned()),
@@ -257,18 +286,18 @@ pub(super) mod tests {
             },
         ];
         assert_eq!(
-            status(&known),
+            status(&known).lines(usize::MAX),
             [
-                "srvwrap 0.1.0 (pid 4711), serving generation 2: 1 of 2 workers online, up 3h12m",
+                "srvwrap 0.1.0 (pid 4711), generation 2 serves: 1 of 2 workers online; deploying generation 3, up 3h12m",
+                "deploy 3 (client (uid 1000)): draining, 2 of 2 workers online, 1 still leaving, for 3.2s",
                 "node 'my server.js' '' (in /srv/app)",
+                "slot 2 failed 37 times in a row; last: worker 2 (pid 5) exited with status 1 while starting; next try in 12s",
+                "slot 3 failed: worker 3 (pid 6) was killed by signal 9 (KILL) after 2s online; next try in 0.2s",
                 "",
                 "slot   pid  generation  state     uptime  restarts    rss   cpu  said",
                 "   0  4712           2  online      1.2s         0  45.1M  1.2s  all \\u{1b}[31mwell",
                 "   1     -           2  starting    1.2s        12      -     -",
                 "",
-                "slot 2: worker 2 (pid 5) exited with status 1 while starting, 37 times in a row; next try in 12s",
-                "slot 3: worker 3 (pid 6) was killed by signal 9 (KILL) after 2s online; next try in 0.2s",
-                "deploy 3 (client (uid 1000)): draining, 2 of 2 workers online, 1 still leaving, for 3.2s",
                 "listening on 127.0.0.1:8000 (web), 3 of 511 connections queued",
                 "listening on unix:/run/app.sock",
             ]
@@ -276,16 +305,69 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_boot_has_no_generation_yet() {
-        let known = Status { generation: None, activity: "booting".to_owned(), ..serving(Vec::new()) };
-        assert_eq!(status(&known)[0], "srvwrap 0.1.0 (pid 4711), booting: 0 of 0 workers online, up 3h12m");
-        assert!(!status(&known).last().unwrap().is_empty());
+    fn each_slot_that_has_failed_is_told_once_and_the_worst_first() {
+        let failed = |slot, generation, failures, ago: Option<u64>| Worker {
+            failures,
+            last_failure: Some("it\nbroke".to_owned()),
+            failed_ago: ago.map(Duration::from_secs),
+            ..worker(slot, 5, generation, "online")
+        };
+        let mut known = serving(vec![
+            failed(0, 2, 0, Some(7200)),
+            Worker { state: "retiring".to_owned(), ..failed(1, 2, 2, Some(3)) },
+            failed(1, 2, 2, Some(3)),
+            failed(2, 2, 3, Some(12)),
+            failed(3, 2, 1, None),
+            worker(4, 6, 2, "online"),
+        ]);
+        let message = "it broke".to_owned();
+        known.waiting = vec![Waiting { slot: 3, retry_in: Duration::from_secs(12), failures: 2, message }];
+        assert_eq!(
+            status(&known).failures,
+            [
+                "slot 3 failed 2 times in a row; last: it broke; next try in 12s",
+                "slot 2 failed 3 times in a row; last 12s ago: it\\nbroke",
+                "slot 1 failed 2 times in a row; last 3.0s ago: it\\nbroke",
+                "slot 0 failed 2h00m ago: it\\nbroke",
+            ]
+        );
+        assert_eq!(status(&known).troubled, [false, true, true, true, true, false]);
     }
 
     #[test]
-    fn a_status_is_good_when_no_slot_is_without_a_worker_online() {
+    fn the_headline_tells_what_serves_and_what_goes_on() {
+        let headline = |activity: &str, generation| {
+            let known = Status { generation, activity: activity.to_owned(), ..serving(Vec::new()) };
+            status(&known).head[0].replace("srvwrap 0.1.0 (pid 4711), ", "")
+        };
+        assert_eq!(headline("serving", Some(2)), "serving generation 2: 0 of 0 workers online, up 3h12m");
+        assert_eq!(
+            headline("scaling", Some(2)),
+            "generation 2 serves: 0 of 0 workers online; scaling, up 3h12m"
+        );
+        assert_eq!(headline("stopping", Some(2)), "stopping: 0 of 0 workers online, up 3h12m");
+        assert_eq!(headline("booting", None), "booting: 0 of 0 workers online, up 3h12m");
+    }
+
+    #[test]
+    fn a_status_is_good_when_it_serves_and_no_slot_is_without_a_worker_online() {
         assert_eq!(exit_code(&serving(vec![worker(0, 1, 1, "online"), worker(1, 2, 1, "online")])), 0);
         assert_eq!(exit_code(&serving(vec![worker(0, 1, 1, "online"), worker(1, 2, 1, "starting")])), 1);
+        for (activity, generation, code) in [
+            ("deploying", Some(1), 0),
+            ("scaling", Some(1), 0),
+            ("stopping", Some(1), 1),
+            ("booting", Some(1), 1),
+            ("booting", None, 1),
+            ("stopping", None, 1),
+        ] {
+            let online = serving(vec![worker(0, 1, 1, "online")]);
+            assert_eq!(
+                exit_code(&Status { activity: activity.to_owned(), generation, ..online }),
+                code,
+                "{activity}"
+            );
+        }
     }
 
     #[test]

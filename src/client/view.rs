@@ -3,9 +3,12 @@
 //! ```text
 //!             on a terminal       elsewhere         --quiet    --json
 //!   a fact    drawn over          its sentence      -          as it came
+//!   a remark  stays above that    its sentence      -          as it came
 //!   the end   its sentence        its sentence      -          as it came
 //!   no end    why, on stderr, in each of them
 //! ```
+//!
+//! An end that is no good one is told by an event first: it is held back until the answer, and said once, on stderr.
 //!
 //! What this file does not do: wait for any of it (`follow.rs`).
 
@@ -27,9 +30,40 @@ use super::output::{Output, complain};
 pub(super) struct View {
     form: Form,
     pub(super) output: Output,
+    aim: Option<Aim>,
     /// The sentence of the last fact.
     latest: String,
+    /// That of a fact that is expected to be the answer too.
+    held: Option<String>,
 }
+
+/// Events that are worth to stay on a terminal: what was opened, and what is not as it should be.
+const REMARKS: [&str; 13] = [
+    "listening",
+    "health-listening",
+    "remark",
+    "backlog-clamped",
+    "passes-nothing-on",
+    "listener-shut",
+    "listener-shut-by",
+    "worker-failed",
+    "worker-hushed",
+    "worker-killed",
+    "worker-remnant-killed",
+    "worker-stuck",
+    "worker-impossible",
+];
+
+/// How an order ends that does not come off.
+const BAD_ENDS: [&str; 7] = [
+    "boot-failed",
+    "deploy-failed",
+    "deploy-aborted",
+    "deploy-timed-out",
+    "deploy-cut-live",
+    "scale-failed",
+    "cut-short",
+];
 
 enum Form {
     Drawn(Box<Drawn>),
@@ -55,7 +89,7 @@ impl View {
             (Display::Progress, Some(aim)) if can_be_drawn_on() => Form::Drawn(Box::new(drawn(aim))),
             (Display::Progress, _) => Form::Plain,
         };
-        View { form, output: Output::default(), latest: String::new() }
+        View { form, output: Output::default(), aim, latest: String::new(), held: None }
     }
 
     /// Whether facts are of any use.
@@ -70,13 +104,31 @@ impl View {
 
     /// One line of `GET /events`.
     pub(super) fn fact(&mut self, line: &[u8]) {
-        let sentence = sentence(line);
+        let (name, sentence) = told(line);
         match self.form {
-            Form::Drawn(_) | Form::Quiet => {}
-            Form::Plain => self.output.line(&sentence),
+            Form::Quiet => {}
             Form::Json => self.output.bytes(&[line, b"\n"].concat()),
+            Form::Drawn(_) if REMARKS.contains(&name.as_str()) => {
+                self.erase();
+                self.output.line(&sentence);
+            }
+            Form::Drawn(_) => self.latest = sentence,
+            // The deploy that a stop ends is another's.
+            Form::Plain if self.aim != Some(Aim::Stop) && BAD_ENDS.contains(&name.as_str()) => {
+                self.tell_held();
+                self.held = Some(sentence);
+            }
+            Form::Plain => {
+                self.output.line(&sentence);
+                self.latest = sentence;
+            }
         }
-        self.latest = sentence;
+    }
+
+    fn tell_held(&mut self) {
+        if let Some(sentence) = self.held.take() {
+            self.output.line(&sentence);
+        }
     }
 
     /// How things are.
@@ -111,8 +163,9 @@ impl View {
         self.output.bytes(bytes.as_bytes());
     }
 
-    /// Takes away what is drawn.
+    /// Takes away what is drawn, and says what was held back: something else is said now.
     pub(super) fn erase(&mut self) {
+        self.tell_held();
         if let Form::Drawn(drawn) = &mut self.form {
             let bytes = drawn.block.erase(screen_of_stdout());
             self.output.bytes(bytes.as_bytes());
@@ -121,6 +174,8 @@ impl View {
 
     /// The end, as it came and as it was understood.
     pub(super) fn answer(&mut self, answer: &Answer, line: &[u8]) {
+        // It may say more than the event did: where to look.
+        self.held.take_if(|held| clean(&answer.message).starts_with(held.as_str()));
         self.erase();
         match (&self.form, answer.outcome) {
             (Form::Json, _) => self.output.bytes(&[line.trim_ascii_end(), b"\n"].concat()),
@@ -140,10 +195,12 @@ impl View {
     }
 }
 
-/// What cannot be read as an event is shown as it came.
-fn sentence(line: &[u8]) -> String {
-    let message = Event::read(line).map(|event| event.message);
-    clean(&message.unwrap_or_else(|_| String::from_utf8_lossy(line).into_owned()))
+/// The name of an event and its sentence. What cannot be read as one is shown as it came.
+fn told(line: &[u8]) -> (String, String) {
+    match Event::read(line) {
+        Ok(event) => (event.event, clean(&event.message)),
+        Err(_) => (String::new(), clean(&String::from_utf8_lossy(line))),
+    }
 }
 
 /// Whether stdout can move its cursor.
@@ -155,4 +212,18 @@ pub(super) fn can_be_drawn_on() -> bool {
 pub(super) fn screen_of_stdout() -> Screen {
     let (columns, rows) = screen::size(&io::stdout()).unwrap_or((80, 24));
     Screen { columns: columns.into(), rows: rows.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_that_of_an_event() {
+        let beside = include_str!("../event_loop/control/tell.rs");
+        let events = [include_str!("../core/notice/event.rs"), beside].concat();
+        for name in REMARKS.iter().chain(&BAD_ENDS) {
+            assert!(events.contains(&format!("{name:?}")), "{name}");
+        }
+    }
 }

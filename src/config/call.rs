@@ -4,30 +4,29 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cli::{Given, Options, Typed, UsageError, Verb};
-use crate::environment::{is_caller_s_own, is_reserved};
+use crate::cli::{Given, Options, Typed, UsageError, Verb, looks_like_a_socket};
+use crate::environment::{is_about_the_caller, is_reserved};
 use crate::signal_names::signal_number;
 use crate::wire::control::message::{Deploy, Order, Scale, Signal, Stop};
 use crate::wire::control::text::Text;
 
 use super::{
-    Act, Call, Display, MOST_WORKERS, Surroundings, absolute, count, display, duration, duration_above_zero,
-    files, variables,
+    Act, Call, Display, MOST_WORKERS, Surroundings, absolute, all_digits, count, display, duration,
+    duration_above_zero, files, variables,
 };
 
 impl Call {
     /// For every command but `run` and `start`.
     pub(crate) fn from_typed(typed: Typed, surroundings: &Surroundings) -> Result<Call, UsageError> {
         let Typed { verb, options, mut words, program } = typed;
-        let own_word = match verb {
-            Verb::Scale | Verb::Signal if words.is_empty() => return Err(UsageError::WordMissing { verb }),
-            Verb::Scale | Verb::Signal => words.remove(0),
-            Verb::Run | Verb::Start | Verb::Deploy | Verb::Abort | Verb::Rollback => OsString::new(),
-            Verb::History | Verb::Stop | Verb::Status | Verb::Events => OsString::new(),
-        };
+        let has_own_word = matches!(verb, Verb::Scale | Verb::Signal);
+        if has_own_word && words.is_empty() {
+            return Err(UsageError::WordMissing { verb });
+        }
+        let own_word = if has_own_word { words.remove(0) } else { OsString::new() };
         let socket = socket(verb, &options, &words, surroundings)?;
         let display = display(&options)?;
         let act = match verb {
@@ -53,11 +52,11 @@ fn socket(
     options: &Options,
     words: &[OsString],
     surroundings: &Surroundings,
-) -> Result<std::path::PathBuf, UsageError> {
+) -> Result<PathBuf, UsageError> {
     let Some((word, more)) = words.split_first() else {
         return files::control(options.socket.as_ref(), surroundings).map(|control| control.path);
     };
-    let is_socket = surroundings.last_word_is_socket || word.as_bytes().ends_with(b".sock");
+    let is_socket = surroundings.last_word_is_socket || looks_like_a_socket(word);
     if let Some(unwanted) = more.first().or(Some(word).filter(|_| !is_socket)) {
         return Err(UsageError::WordUnwanted { verb, word: unwanted.clone() });
     }
@@ -91,9 +90,9 @@ fn terms(options: &Options, surroundings: &Surroundings) -> Result<Deploy, Usage
     // naught says 0 for as many as there are.
     let as_they_are = |given: &&Given| given.is_named("--worker-count") && given.text() == "0";
     let workers = options.workers.as_ref().filter(|given| !as_they_are(given));
-    let (timeout, bake) = (limit(options.timeout.as_ref())?, options.bake.typed());
-    // naught's has no limit with 0.
-    let timeout = timeout.filter(|timeout| !timeout.is_zero());
+    // naught has no limit with 0.
+    let timeout = limit(options.timeout.as_ref())?.filter(|timeout| !timeout.is_zero());
+    let bake = options.bake.typed();
     let deploy = Deploy {
         workers: workers.map(|given| count(Some(given), surroundings)).transpose()?,
         timeout,
@@ -118,7 +117,7 @@ fn limit(given: Option<&Given>) -> Result<Option<Duration>, UsageError> {
 }
 
 /// The API counts in milliseconds, and a part of one is not the same as none.
-fn whole(duration: Duration) -> Duration {
+pub(super) fn whole(duration: Duration) -> Duration {
     let milliseconds = duration.as_nanos().div_ceil(1_000_000);
     Duration::from_millis(u64::try_from(milliseconds).unwrap_or(u64::MAX))
 }
@@ -139,7 +138,7 @@ fn environment(
     let mut environment = Vec::new();
     if options.inherit_env || overrides == Some(true) {
         let others = surroundings.environment.iter();
-        let others = others.filter(|(name, _)| !is_reserved(name) && !is_caller_s_own(name));
+        let others = others.filter(|(name, _)| !is_reserved(name) && !is_about_the_caller(name));
         environment.extend(others.filter(|(name, _)| taken.insert(name)).cloned());
     }
     let pair = |(name, value): &(OsString, OsString)| (Text(name.clone()), Some(Text(value.clone())));
@@ -156,7 +155,7 @@ fn scale(word: &OsStr) -> Result<Scale, UsageError> {
             format!("{because}; give a number from 1 to {MOST_WORKERS}, +K or -K, as in: srvwrap scale +2");
         UsageError::BadWord { word: word.to_os_string(), because }
     };
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) || !(signed || unsigned) {
+    if !all_digits(digits) || !(signed || unsigned) {
         return Err(wrong("not a number of workers"));
     }
     match (signed, text.parse::<i32>()) {
@@ -201,8 +200,7 @@ fn watch(options: &Options, display: Display) -> Result<Option<Duration>, UsageE
 
 fn number(given: &Given, least: u32, most: u32) -> Result<u32, UsageError> {
     let text = given.text();
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let number = text.parse().ok().filter(|number| digits && (least..=most).contains(number));
+    let number = text.parse().ok().filter(|number| all_digits(text) && (least..=most).contains(number));
     number.ok_or_else(|| given.refused("no such number"))
 }
 

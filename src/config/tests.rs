@@ -458,3 +458,90 @@ fn check(args: &[OsString]) -> Result<(), TestCaseError> {
     }
     Ok(())
 }
+
+/// What is meant by a line of ours, of whichever command.
+fn is_understood(line: &str) -> Result<(), String> {
+    let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+    let last_word_is_socket = line.ends_with(".ipc");
+    let surroundings = Surroundings { last_word_is_socket, ..surroundings() };
+    let command = cli::parse(&args).map_err(|error| error.to_string())?;
+    let cli::Command::Typed(typed) = command else { panic!("{line} gives {command:?}") };
+    let meant = if [Verb::Run, Verb::Start].contains(&typed.verb) {
+        let config = Config::from_typed(&typed, &surroundings);
+        config.and_then(|_| Daemon::from_typed(&typed, &surroundings)).map(drop)
+    } else {
+        Call::from_typed(*typed, &surroundings).map(drop)
+    };
+    meant.map_err(|error| error.to_string())
+}
+
+/// The command lines of ours in the README's tables for those who come from another tool: whole ones, and parts that
+/// are a command, or an option of a start.
+fn lines_for_newcomers() -> Vec<String> {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let (_, section) = readme.split_once("\n## Coming from another tool\n").expect("the section is there");
+    let section = section.split("\n## ").next().unwrap();
+    let mut lines = Vec::new();
+    for table in section.split("\n\n") {
+        let of_naught = table.trim_start().starts_with("| naught |");
+        for row in table.lines().skip_while(|line| !line.starts_with("|---")).skip(1) {
+            let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
+            let ours = if of_naught { &cells[..] } else { &cells[1..] };
+            let spans = ours.iter().flat_map(|cell| cell.split('`').skip(1).step_by(2));
+            lines.extend(spans.filter_map(|span| line_of(span, of_naught)));
+        }
+    }
+    lines
+}
+
+/// None where it is no line of ours, or only the name of a command that needs a program.
+fn line_of(span: &str, of_naught: bool) -> Option<String> {
+    let whole = span.strip_prefix("srvwrap ").or(span.strip_prefix("naught "));
+    let line = whole.unwrap_or(span);
+    let first = line.split(' ').next().filter(|_| !["run", "start"].contains(&line))?;
+    if first == "--override-env" {
+        Some(format!("deploy {line}"))
+    } else if first.starts_with("--") {
+        // Beside other tools' an option may stand for itself, without its value.
+        (of_naught || line.contains(' ')).then(|| format!("start {line} x"))
+    } else {
+        let is_command = first == "deploy-abort" || Verb::ALL.iter().any(|verb| verb.name() == first);
+        (whole.is_some() || is_command).then(|| line.to_owned())
+    }
+}
+
+#[test]
+fn what_the_readme_tells_those_who_come_from_another_tool_is_understood() {
+    let lines = lines_for_newcomers();
+    for line in [
+        "start --worker-count 4 server.js",
+        "start -n 4 -p 8000 node server.js",
+        "start --worker-count 4 x",
+        "deploy --override-env true naught.ipc",
+        "deploy --override-env true",
+        "deploy --inherit-env",
+        "deploy-abort",
+        "status",
+        "stop --timeout 10",
+        "start --ipc-file F x",
+        "start --daemon-mode false x",
+        "start --remove-old-ipc true x",
+        "start --socket F x",
+        "scale +2",
+        "status --watch",
+        "signal USR2",
+        "node server.js",
+        "deploy --surge 1",
+        "scale -1",
+        "start --pid-file FILE x",
+    ] {
+        assert!(lines.iter().any(|known| known == line), "the README has no {line:?}; it has {lines:#?}");
+    }
+    for line in lines {
+        assert_eq!(is_understood(&line), Ok(()), "{line}");
+    }
+    for line in ["deploy --timeout none", "deploy --timeout none naught.ipc", "start --daemon-mode true x"] {
+        assert_eq!(is_understood(line), Ok(()), "{line}");
+    }
+    assert!(is_understood("deploy --override-env maybe").is_err());
+}

@@ -21,6 +21,10 @@ pub(crate) enum Notice {
         name: Option<String>,
         address: String,
     },
+    /// Where the health routes are served.
+    HealthListening {
+        address: String,
+    },
     BacklogClamped {
         limit: u32,
         wanted: u32,
@@ -288,6 +292,43 @@ impl Fault {
             }
             Fault::Late(_) | Fault::GaveUp(_) | Fault::Rebound(_) => None,
         }
+    }
+
+    /// Whether the program ran, and ended or was late; one that said offline has given its reason.
+    fn is_of_the_program(&self) -> bool {
+        match self {
+            Fault::Ended(Ending::Exited(_) | Ending::Signaled(_)) | Fault::Late(_) => true,
+            Fault::Ended(Ending::NotExecuted { .. }) | Fault::NotSpawned(_) => false,
+            Fault::None | Fault::GaveUp(_) | Fault::Rebound(_) => false,
+        }
+    }
+}
+
+impl Notice {
+    /// Whether a worker failed by itself, so that it may have written down why.
+    pub(crate) fn is_failure_of_a_program(&self) -> bool {
+        let failure = match self {
+            Notice::BootFailed { failure, .. } | Notice::WorkerFailed { failure, .. } => failure,
+            Notice::Deploy { news: DeployNews::Failed { failure, .. }, .. } => failure,
+            Notice::Scale(ScaleNews::Failed { failure, .. }) => failure,
+            Notice::Listening { .. }
+            | Notice::HealthListening { .. }
+            | Notice::BacklogClamped { .. }
+            | Notice::PassesNothingOn { .. }
+            | Notice::Worker { .. }
+            | Notice::Booted { .. }
+            | Notice::Deploy { .. }
+            | Notice::Refused { .. }
+            | Notice::Scale(_)
+            | Notice::ListenerShut { .. }
+            | Notice::ListenerShutBy { .. }
+            | Notice::Stopping { .. }
+            | Notice::Killing { .. }
+            | Notice::Stopped { .. }
+            | Notice::CutShort
+            | Notice::Signalled { .. } => return false,
+        };
+        failure.fault.is_of_the_program()
     }
 }
 

@@ -33,6 +33,7 @@ use crate::wire::control::message::{Order, Question, Stop};
 use crate::wire::control::response;
 use crate::wire::control::routes::{Door, question};
 
+use super::listeners::shown;
 use super::places::Places;
 use super::{EventLoop, watch};
 use client::Turn;
@@ -42,7 +43,7 @@ pub(super) use clients::ConnectionId;
 /// What all clients together may do before everything else gets its turn.
 const TURN_TIME: Duration = Duration::from_millis(10);
 /// So many requests of one client before the next client's turn.
-const QUESTIONS_AT_ONCE: usize = 16;
+const QUESTIONS_AT_ONCE: usize = 4;
 /// Connections that are accepted before anything else gets its turn.
 const ACCEPTS_AT_ONCE: usize = 64;
 /// Where there is no descriptor for another client, it is tried again after this.
@@ -60,6 +61,8 @@ const LAST_FLUSH: Duration = Duration::from_secs(1);
 
 pub(super) struct Control {
     health: Option<Listener>,
+    /// As an operator reads it, with the port that was really bound.
+    health_address: Option<String>,
     clients: Clients,
     most_clients: usize,
     /// The first descriptor that is kept for clients.
@@ -76,7 +79,9 @@ pub(super) struct Control {
 impl Control {
     /// An error is a sentence.
     pub(super) fn open(health: Option<&Address>, places: &Places, poll: &Poll) -> Result<Control, String> {
-        let health = health.map(open_health).transpose()?;
+        let typed = health;
+        let health = typed.map(open_health).transpose()?;
+        let health_address = typed.zip(health.as_ref()).map(|(typed, socket)| shown(typed, socket));
         places.watch_control(poll).map_err(cannot_watch)?;
         if let Some(health) = &health {
             watch(poll, &health.as_fd(), super::HEALTH, Interest::READABLE).map_err(cannot_watch)?;
@@ -84,6 +89,7 @@ impl Control {
         let descriptors = usize::try_from(stream::descriptors_allowed()).unwrap_or(usize::MAX);
         Ok(Control {
             health,
+            health_address,
             clients: Clients::new(),
             // The rest is for workers.
             most_clients: MOST_CLIENTS.min(descriptors / 2),
@@ -104,6 +110,11 @@ impl Control {
             format!("too many open files: of the {limit} that there may be, the last are kept for clients")
         };
         if is_spare { Err(why()) } else { Ok(()) }
+    }
+
+    /// What is to be said when the health routes are served.
+    pub(super) fn notice(&self) -> Option<Notice> {
+        self.health_address.clone().map(|address| Notice::HealthListening { address })
     }
 
     /// When a client is late, or accepting is tried again.
@@ -187,10 +198,14 @@ impl EventLoop {
         self.accept_clients(now);
         self.end_late_clients(now);
         self.tell_followers();
-        while let Some(id) = self.control.clients.next_ready() {
-            self.serve(id);
-            if self.now() - now > TURN_TIME {
+        // One share each, and then a look at who else is there: nobody waits for one who never stops.
+        let until = now + TURN_TIME;
+        for _ in 0..self.control.clients.ready_count() {
+            if self.now() > until {
                 break;
+            }
+            if let Some(id) = self.control.clients.next_ready() {
+                self.serve(id, until);
             }
         }
         self.control.clients.forget_events();
@@ -240,7 +255,7 @@ impl EventLoop {
                 Err(errno) => {
                     self.control.accept_at = Some(now + ACCEPT_PAUSE);
                     if !std::mem::replace(&mut self.control.told_full, true) {
-                        self.log.say(&format_args!("cannot accept a client: {}", errno.desc()));
+                        self.remark(&format_args!("cannot accept a client: {}", errno.desc()));
                     }
                     break;
                 }
@@ -269,13 +284,17 @@ impl EventLoop {
 
     fn cut_off(&mut self, id: ConnectionId) {
         self.control.clients.remove(id, &self.poll);
-        self.log.say(&"a client was cut off, because it did not read the events that it had asked for");
+        self.remark(&"a client was cut off, because it did not read the events that it had asked for");
     }
 
     /// One client's share of a turn.
-    fn serve(&mut self, id: ConnectionId) {
+    fn serve(&mut self, id: ConnectionId, until: Time) {
         let mut is_done = false;
-        for _ in 0..QUESTIONS_AT_ONCE {
+        for asked in 0..QUESTIONS_AT_ONCE {
+            // One question may take long where there are many workers.
+            if asked > 0 && self.now() > until {
+                break;
+            }
             match self.control.clients.turn(id, self.now()) {
                 Turn::Request(request) => self.answer_request(id, &request),
                 Turn::More => break,
@@ -363,10 +382,13 @@ impl EventLoop {
         clients.set_ready(id);
     }
 
+    pub(super) fn has_followers(&self) -> bool {
+        self.control.clients.has_followers()
+    }
+
     /// Everybody who follows events is told.
-    pub(super) fn publish(&mut self, notice: &Notice) {
-        if self.control.clients.has_followers() {
-            let line = self.event_told(notice);
+    pub(super) fn publish(&mut self, line: Vec<u8>) {
+        if self.has_followers() {
             self.control.clients.push_event(line);
         }
     }

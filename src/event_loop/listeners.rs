@@ -155,7 +155,7 @@ impl EventLoop {
         let mut nonblocking = Vec::new();
         for (index, held) in self.listeners.held.iter().enumerate() {
             if let Err(error) = held.socket.listen_again() {
-                self.log.say(&error);
+                self.log.remark(&error);
             }
             nonblocking.extend(held.socket.nonblocking().then_some(index));
         }
@@ -199,7 +199,7 @@ impl EventLoop {
                 }
                 Err(error) => {
                     let _ = held.watch(index, hang_ups);
-                    self.log.say(&format_args!("somebody has removed the path of a listener: {error}"));
+                    self.log.remark(&format_args!("somebody has removed the path of a listener: {error}"));
                 }
             }
         }
@@ -216,7 +216,7 @@ impl EventLoop {
         let has_waited = held.mend_at.take().is_some();
         if has_waited {
             if let Err(error) = held.watch(index, hang_ups) {
-                self.log.say(&error);
+                self.log.remark(&error);
             }
         }
         if held.socket.is_listening() {
@@ -227,7 +227,7 @@ impl EventLoop {
             return;
         }
         let outcome = held.mend(index, now, hang_ups).unwrap_or_else(|error| {
-            self.log.say(&error);
+            self.log.remark(&error);
             Mended::Lost
         });
         self.supervisor.handle_event(now, Event::ListenerShut { listener: index, outcome });
@@ -246,7 +246,7 @@ fn bind(address: &Address) -> Result<Listener, BindError> {
 }
 
 /// As it was typed, with the port that was really bound and the whole path.
-fn shown(typed: &Address, socket: &Listener) -> String {
+pub(super) fn shown(typed: &Address, socket: &Listener) -> String {
     match (typed, socket.local_address(), socket.path()) {
         (Address::Port(_), Some(address), _) => format!("port {}", address.port()),
         (Address::Tcp(_) | Address::Unix(_), Some(address), _) => address.to_string(),

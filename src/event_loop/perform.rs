@@ -86,7 +86,7 @@ impl EventLoop {
     /// A process that has become another user's cannot be signalled; that it will not end is to be known.
     fn tell_failure(&mut self, pid: Pid, sent: io::Result<bool>) {
         if let Err(error) = sent {
-            self.log.say(&format_args!("cannot signal process group {pid}: {error}"));
+            self.remark(&format_args!("cannot signal process group {pid}: {error}"));
         }
     }
 

@@ -50,10 +50,13 @@ impl Places {
             Ok(socket) => Some(socket),
             Err(error) => {
                 let somebody_is_there = matches!(error.cause, ControlCause::Alive { .. });
-                if somebody_is_there || config.control.given || daemon {
+                if somebody_is_there || config.control.given {
                     return Err(error.to_string());
                 }
-                log.say(&format_args!("{error}; going on without (--socket PATH puts it elsewhere)"));
+                if daemon {
+                    return Err(format!("{error} (--socket PATH puts it elsewhere)"));
+                }
+                log.remark(&format_args!("{error}; going on without (--socket PATH puts it elsewhere)"));
                 None
             }
         };
@@ -91,7 +94,7 @@ impl Places {
 
     pub(super) fn write_pid(&mut self, log: &mut Log) {
         if let Some(Err(error)) = self.pid_file.as_mut().map(PidFile::write) {
-            log.say(&error);
+            log.remark(&error);
         }
     }
 
@@ -103,7 +106,7 @@ impl Places {
             made |= told(log, &path, socket.bind_anew().map_err(|error| error.to_string()));
             let watched = if made { self.watch_control(poll) } else { Ok(()) };
             if let Err(error) = watched {
-                log.say(&format_args!("cannot watch the control socket: {error}"));
+                log.remark(&format_args!("cannot watch the control socket: {error}"));
             }
         }
         if let Some(file) = self.pid_file.as_mut().filter(|file| !file.is_in_place()) {
@@ -117,7 +120,7 @@ impl Places {
 fn told(log: &mut Log, path: &Path, made: Result<(), String>) -> bool {
     let is_made = made.is_ok();
     let outcome = made.err().unwrap_or("made anew".to_string());
-    log.say(&format_args!("somebody has removed {}: {outcome}", path.display()));
+    log.remark(&format_args!("somebody has removed {}: {outcome}", path.display()));
     is_made
 }
 

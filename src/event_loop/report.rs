@@ -1,12 +1,15 @@
 //! What is told, and to whom: every notice goes to the log, and while a daemon boots to the command that started it.
 //!
 //! ```text
-//!   Notice ──> log
+//!   Notice, remark
+//!          ├─> log
 //!          ├─> those who follow events (`control.rs`)
 //!          └─> report: {"event": …} a line for each, then {"outcome": …} when the boot has come off or srvwrap ends
 //! ```
 //!
 //! What this file does not do: find the words; `core/notice` has them.
+
+use std::fmt::Display;
 
 use mio::Interest;
 use mio::unix::SourceFd;
@@ -23,24 +26,51 @@ impl EventLoop {
             // Who reads that all are online may look for the pid.
             self.places.write_pid(&mut self.log);
         }
+        self.tell_remarks();
         self.log.say(notice);
-        self.publish(notice);
-        if self.report.as_ref().is_some_and(|report| !report.has_ended()) {
+        if self.somebody_listens() {
             let line = self.event_told(notice);
-            self.tell_caller(&line);
-            if matches!(notice, Notice::BootFailed { .. } | Notice::Deploy { .. }) {
-                self.boot_end.get_or_insert(notice.to_string());
-            }
+            self.spread(line);
+        }
+        if matches!(notice, Notice::BootFailed { .. } | Notice::Deploy { .. }) && self.caller_waits() {
+            let sentence = self.failure_told(notice);
+            self.boot_end.get_or_insert(sentence);
         }
         if matches!(notice, Notice::Booted { .. }) {
             self.end_boot(notice);
         }
     }
 
-    fn tell_caller(&mut self, line: &[u8]) {
-        if let Some(report) = &mut self.report {
-            report.line(line);
+    /// What no worker has done and nobody has asked for.
+    pub(super) fn remark(&mut self, sentence: &dyn Display) {
+        self.log.remark(sentence);
+        self.tell_remarks();
+    }
+
+    /// Those that only the log has heard.
+    pub(super) fn tell_remarks(&mut self) {
+        for sentence in self.log.take_remarks() {
+            if self.somebody_listens() {
+                let line = self.remark_told(sentence);
+                self.spread(line);
+            }
         }
+    }
+
+    fn caller_waits(&self) -> bool {
+        self.report.as_ref().is_some_and(|report| !report.has_ended())
+    }
+
+    fn somebody_listens(&self) -> bool {
+        self.caller_waits() || self.has_followers()
+    }
+
+    /// One event.
+    fn spread(&mut self, line: Vec<u8>) {
+        if let Some(report) = &mut self.report {
+            report.line(&line);
+        }
+        self.publish(line);
     }
 
     /// All workers are online: who waits for that may go on.

@@ -190,7 +190,7 @@ impl EventLoop {
             self.supervisor.handle_event(self.now(), Event::Emptied { worker: remnant });
         }
         if let Err(error) = watch(&self.poll, &exec_status, exec_token(worker), Interest::READABLE) {
-            self.log.say(&format_args!("cannot watch a worker (pid {pid}): {error}"));
+            self.remark(&format_args!("cannot watch a worker (pid {pid}): {error}"));
         }
         let process = Process {
             pid,

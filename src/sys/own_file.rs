@@ -83,6 +83,18 @@ fn check(found: &FileStat) -> Result<(), FileCause> {
     }
 }
 
+impl FileError {
+    /// Whether nothing can be written there by this user, or by anybody.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        let errno = match &self.cause {
+            FileCause::Os(errno) | FileCause::Directory(DirectoryError::Os(_, errno)) => *errno,
+            FileCause::Directory(DirectoryError::Locked(_) | DirectoryError::Unsafe(_)) => return false,
+            FileCause::NotAFile(_) | FileCause::HardLink | FileCause::OfUser(_) => return false,
+        };
+        matches!(errno, Errno::EACCES | Errno::EPERM | Errno::EROFS)
+    }
+}
+
 impl std::error::Error for FileError {}
 
 impl fmt::Display for FileError {
@@ -179,6 +191,9 @@ mod tests {
     #[test]
     fn a_refusal_names_the_path_and_says_the_reason_last() {
         let error = FileError { path: "/run/x.pid".into(), cause: FileCause::NotAFile("a FIFO") };
+        assert!(!error.is_forbidden());
+        let read_only = FileError { cause: FileCause::Os(Errno::EROFS), ..error.clone() };
+        assert!(read_only.is_forbidden());
         assert_eq!(
             error.to_string(),
             "cannot open /run/x.pid: it is a FIFO and not a file; it is left alone"

@@ -110,7 +110,12 @@ impl Asked {
 
     /// One event of it.
     pub(crate) fn event(&mut self, message: &str) {
-        let line = event(message) + "\n";
+        self.event_named("test", message);
+    }
+
+    /// One of this name.
+    pub(crate) fn event_named(&mut self, name: &str, message: &str) {
+        let line = event(message).replace(r#""test""#, &format!("{name:?}")) + "\n";
         self.write(format!("{:x}\r\n{line}\r\n", line.len()).as_bytes());
     }
 

@@ -104,8 +104,10 @@ fn a_scale_is_a_number_or_a_difference() {
     assert_eq!(order(&["scale", "8"]), Order::Scale(Scale::To(8)));
     assert_eq!(order(&["scale", "+2"]), Order::Scale(Scale::By(2)));
     assert_eq!(order(&["scale", "-1"]), Order::Scale(Scale::By(-1)));
+    assert_eq!(order(&["scale", "--", "-1"]), Order::Scale(Scale::By(-1)));
+    assert_eq!(order(&["scale", "--", "8"]), Order::Scale(Scale::To(8)));
     for word in ["", "x", "0", "1.5", "--1", "+", "-0", "+0", "65536", "99999999999"] {
-        assert!(error(&["scale", "--", word]).contains("takes no program"), "{word}");
+        assert!(error(&["scale", "--", word]).contains("srvwrap scale"), "{word}");
         let text = error(&["scale", word]);
         assert!(text.contains("scale") || text.contains("no such option"), "{word}: {text}");
     }
@@ -153,6 +155,11 @@ fn what_is_wrong_is_named_with_its_remedy() {
         (&["deploy", "--env", "A=1", "--unset", "A"], "--unset A: --env sets it"),
         (&["deploy", "--inherit-env", "--override-env=false"], "says the opposite"),
         (&["deploy", "--bake", "30s", "--timeout", "30s"], "within --timeout 30s; give a shorter one"),
+        (
+            &["deploy", "--timeout", "1s", "--bake", "5s"],
+            "--bake 5s: no deploy would be done within --timeout 1s",
+        ),
+        (&["rollback", "--bake", "5s", "--timeout", "1s"], "--bake 5s: no deploy would be done"),
         (&["stop", "--timeout", "soon"], "or none"),
         (&["rollback", "--worker-count", "0"], "--worker-count: srvwrap rollback has no such option"),
         (&["deploy", "--socket", "d/"], "this is a directory"),

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::cli::{self, Command, UsageError};
 use crate::config::tests::surroundings;
@@ -153,6 +154,46 @@ fn a_daemons_files_are_in_the_callers_directory_too() {
     ] {
         assert_eq!(start_error(line), problem);
     }
+}
+
+#[test]
+fn what_only_a_new_one_takes_is_known_as_it_was_typed_and_what_a_deploy_takes_is_not_among_it() {
+    let of = |line: &[&str]| started(line).expect("a right line").1.expect("it goes to the background");
+    let nothing = of(&[]);
+    assert_eq!((nothing.for_a_new_one.len(), nothing.online_timeout, nothing.bake), (0, None, None));
+    let taken = of(&[
+        "-n3",
+        "--cwd=x",
+        "--env=A=1",
+        "--bake=3s",
+        "--online-timeout=7s",
+        "--socket=x.sock",
+        "--or-deploy",
+        "--json",
+    ]);
+    assert_eq!(taken.for_a_new_one, [""; 0]);
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    assert_eq!((taken.online_timeout, taken.bake), (seconds(7), seconds(3)));
+    let line = [
+        "-p8000",
+        "--listen=9000",
+        "--ready=exec",
+        "--stop-timeout=3s",
+        "--stop-signal=INT",
+        "--on-crash=exit",
+        "--stdin=null",
+        "--stdout=a",
+        "--stderr=b",
+        "--pid-file=c",
+        "--health=1",
+        "--log=d",
+        "--stop-leader-only",
+        "--node-channel",
+    ];
+    let typed = of(&line).for_a_new_one;
+    let expected: Vec<String> =
+        line.iter().map(|word| word.replace('=', " ").replace("-p8000", "-p 8000")).collect();
+    assert_eq!(typed, expected);
 }
 
 #[test]

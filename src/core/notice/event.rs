@@ -19,6 +19,9 @@ impl Notice {
             Notice::Listening { name, address } => {
                 ("listening", fields(json!({ "name": name, "address": address })))
             }
+            Notice::HealthListening { address } => {
+                ("health-listening", fields(json!({ "address": address })))
+            }
             Notice::BacklogClamped { limit, wanted } => {
                 ("backlog-clamped", fields(json!({ "limit": limit, "wanted": wanted })))
             }

@@ -274,6 +274,7 @@ fn deploys() -> Vec<(Notice, &'static str)> {
 
 fn others() -> Vec<(Notice, &'static str)> {
     let address = || "127.0.0.1:8000".to_string();
+    let health = Notice::HealthListening { address: "127.0.0.1:43121".to_string() };
     let shut = |suspects: &[Who], outcome| Notice::ListenerShut {
         address: address(),
         suspects: suspects.to_vec(),
@@ -282,6 +283,7 @@ fn others() -> Vec<(Notice, &'static str)> {
     };
     let other = Who { slot: 0, pid: 17, generation: 8 };
     vec![
+        (health, "health routes on 127.0.0.1:43121"),
         (
             refused(Asker::Signal("TTIN"), Refusal::Summed { more: 2 }),
             "TTIN: will scale by +2 once what is under way is done",
@@ -455,6 +457,25 @@ fn the_protocol_lists_every_event_with_its_fields() {
     } else {
         assert_eq!(table, event_table(), "SRVWRAP_BLESS=1 cargo test every_event writes it anew");
     }
+}
+
+#[test]
+fn a_program_that_ran_and_failed_may_have_written_down_why() {
+    let of = |fault: Fault| {
+        let notices = [
+            boot_failed(fault.clone(), Heard::Nothing, &[]),
+            deploy(DeployNews::Failed { failure: serving(fault.clone()), keeps: 7 }),
+            Notice::Scale(ScaleNews::Failed { failure: starting(fault.clone()), count: 2 }),
+            failed(serving(fault), Next::UnderWay, 0),
+        ];
+        let [first, others @ ..] = notices.map(|notice| notice.is_failure_of_a_program());
+        assert!(others.iter().all(|other| *other == first));
+        first
+    };
+    assert!(of(exited(1)) && of(Fault::Ended(Ending::Signaled(9))) && of(Fault::Late(seconds(1))));
+    assert!(!of(not_executed()) && !of(Fault::NotSpawned("no".into())) && !of(Fault::GaveUp("no".into())));
+    assert!(!deploy(DeployNews::Aborted { by: CLIENT, keeps: Some(7) }).is_failure_of_a_program());
+    assert!(!Notice::Stopped { killed: 1 }.is_failure_of_a_program());
 }
 
 #[test]

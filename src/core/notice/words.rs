@@ -15,6 +15,7 @@ impl Display for Notice {
         match self {
             Notice::Listening { name: Some(name), address } => write!(f, "listening on {address} ({name})"),
             Notice::Listening { name: None, address } => write!(f, "listening on {address}"),
+            Notice::HealthListening { address } => write!(f, "health routes on {address}"),
             Notice::BacklogClamped { limit, wanted } => write!(
                 f,
                 "the kernel limits the backlog to {limit} of {wanted} connections (net.core.somaxconn)"
@@ -138,23 +139,13 @@ fn deploy(f: &mut Formatter<'_>, generation: u32, news: &DeployNews) -> fmt::Res
                 Seconds(*time)
             )
         }
-        DeployNews::DoneLate { outcome, count, after } => {
-            let (workers, after) = (Workers(*count as usize), Seconds(*after));
-            let why = if *outcome == Outcome::TimedOut { "its time was over" } else { "it was aborted" };
-            write!(
-                f,
-                "deploy {generation} is live after {after} with {workers}; the old ones were killed, because {why}"
-            )
-        }
+        DeployNews::DoneLate { outcome, count, after } => done_late(f, generation, *outcome, *count, *after),
         DeployNews::Baking { time } => {
             write!(f, "deploy {generation} is online; both generations serve for {}", Seconds(*time))
         }
         DeployNews::FlippedLast { old, leaving } => {
-            let workers = Workers(*leaving);
-            write!(
-                f,
-                "deploy {generation} is live in every slot; {workers} of generation {old} left to retire"
-            )
+            let left = Workers(*leaving);
+            write!(f, "deploy {generation} is live in every slot; {left} of generation {old} left to retire")
         }
         DeployNews::Flipped { old, leaving } => {
             write!(f, "deploy {generation} is live; retiring {} of generation {old}", Workers(*leaving))
@@ -164,6 +155,21 @@ fn deploy(f: &mut Formatter<'_>, generation: u32, news: &DeployNews) -> fmt::Res
             write!(f, "deploy {generation} done after {} with {workers}", Seconds(*after))
         }
     }
+}
+
+fn done_late(
+    f: &mut Formatter<'_>,
+    generation: u32,
+    outcome: Outcome,
+    count: u32,
+    after: Duration,
+) -> fmt::Result {
+    let (workers, after) = (Workers(count as usize), Seconds(after));
+    let why = if outcome == Outcome::TimedOut { "its time was over" } else { "it was aborted" };
+    write!(
+        f,
+        "deploy {generation} is live after {after} with {workers}; the old ones were killed, because {why}"
+    )
 }
 
 impl Display for Refusal {

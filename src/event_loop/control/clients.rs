@@ -151,6 +151,10 @@ impl Clients {
         self.news || !self.ready.is_empty()
     }
 
+    pub(super) fn ready_count(&self) -> usize {
+        self.ready.len()
+    }
+
     pub(super) fn next_ready(&mut self) -> Option<ConnectionId> {
         let id = self.ready.pop_front()?;
         self.is_ready.remove(&id);

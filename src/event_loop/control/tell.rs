@@ -4,11 +4,13 @@
 
 use std::time::{Duration, SystemTime};
 
+use serde_json::{Map, Value};
+
 use crate::core::{Answer, Deployed, Notice, Status, Time};
 use crate::event_loop::EventLoop;
 use crate::sys::children::Pid;
 use crate::sys::measure;
-use crate::wire::control::message::{self, Event, History};
+use crate::wire::control::message::{self, Event, History, Outcome};
 use crate::wire::control::status::{self, Deploying, Listener, Waiting, Worker};
 use crate::wire::control::{json, text::Text};
 
@@ -105,20 +107,39 @@ impl EventLoop {
     /// A notice as one line of `GET /events`, without its newline.
     pub(in crate::event_loop) fn event_told(&self, notice: &Notice) -> Vec<u8> {
         let (event, fields) = notice.event();
-        json::write(&Event {
-            event: event.to_string(),
-            time: stamp(Duration::ZERO),
-            message: notice.to_string(),
-            counts: self.supervisor.counts(),
-            fields,
-        })
+        self.line_told(event, notice.to_string(), fields)
+    }
+
+    /// The same of what is no notice of the core.
+    pub(in crate::event_loop) fn remark_told(&self, sentence: String) -> Vec<u8> {
+        self.line_told("remark", sentence, Map::new())
+    }
+
+    fn line_told(&self, event: &str, message: String, fields: Map<String, Value>) -> Vec<u8> {
+        let (event, time) = (event.to_string(), stamp(Duration::ZERO));
+        json::write(&Event { event, time, message, counts: self.supervisor.counts(), fields })
+    }
+
+    /// The sentence of a failure, and where the program's own words are.
+    pub(in crate::event_loop) fn failure_told(&self, notice: &Notice) -> String {
+        match &self.stderr {
+            Some(stderr) if notice.is_failure_of_a_program() => {
+                format!("{notice} (see {})", stderr.display())
+            }
+            Some(_) | None => notice.to_string(),
+        }
     }
 
     pub(super) fn answer_told(&self, answer: &Answer) -> message::Answer {
         message::Answer {
             outcome: answer.outcome,
             exit_code: answer.outcome.exit_code(),
-            message: answer.notice.to_string(),
+            message: match answer.outcome {
+                Outcome::Failed => self.failure_told(&answer.notice),
+                Outcome::Done | Outcome::Refused | Outcome::Aborted | Outcome::TimedOut => {
+                    answer.notice.to_string()
+                }
+            },
             generation: self.supervisor.committed(),
         }
     }

@@ -38,6 +38,7 @@ pub(super) fn check_notice(world: &mut World, notice: &Notice) {
         Notice::BootFailed { .. } => world.properties.boot_failed = true,
         Notice::Refused { .. } | Notice::ListenerShut { .. } | Notice::ListenerShutBy { .. } => {}
         Notice::CutShort | Notice::Signalled { .. } => {}
+        Notice::HealthListening { .. } => {}
         Notice::Listening { .. } | Notice::BacklogClamped { .. } | Notice::PassesNothingOn { .. } => {}
     }
 }
