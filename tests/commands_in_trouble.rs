@@ -176,6 +176,10 @@ fn off_a_terminal_a_failure_is_said_once_on_stderr() {
     let told = client.end();
     assert_eq!((told.code, told.stdout), (1, vec!["worker 0 was killed".to_owned()]));
     assert_eq!(told.stderr, ["srvwrap: deploy 2 failed"]);
+    let (_server, client, mut events, order) = deploying(&["deploy"]);
+    events.event_named("deploy-failed", "deploy 2 failed");
+    order.ends("failed", 1, "deploy 2 failed (see stderr.log)");
+    assert_eq!(client.end().failed(1), "deploy 2 failed (see stderr.log)");
 }
 
 #[test]

@@ -301,7 +301,12 @@ def fuzz_all_but_stop(options):
 def ask_for_too_many(srvwrap):
     """Whether as many workers as one may ask for, for which there is no room, are a failure that comes soon. What
     memory that takes it may keep."""
-    for path, body in (("/scale", {"to": 65535}), ("/deploy", {"workers": 65535})):
+    orders = [
+        ("/scale", {"to": 65535}),
+        ("/deploy", {"workers": 65535}),
+        ("/deploy", {"workers": 65535, "surge": 65535}),
+    ]
+    for path, body in orders:
         status, answer = srvwrap.ask("POST", path, body)
         if status != 422 or answer["outcome"] != "failed":
             raise Finding(f"{path} {body}: {status} {answer}")
@@ -379,7 +384,7 @@ def main():
     parser = argparse.ArgumentParser(description="Fuzzes the control socket of srvwrap by protocol/openapi.json.")
     parser.add_argument("--binary", default=str(ROOT / "target/debug/srvwrap"))
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--examples", type=int, default=60, help="for each route and kind")
+    parser.add_argument("--examples", type=int, default=40, help="for each route and kind")
     parser.add_argument("--only", choices=["stop", "others"])
     options = parser.parse_args()
     options.binary = os.path.abspath(options.binary)

@@ -293,12 +293,6 @@ impl Supervisor {
         known.into_iter().flatten().find(|known| known.number == generation).map(|known| &known.spec)
     }
 
-    /// Whether it is still to be made: an [`Effect::Spawn`] may have waited behind others while it became unwanted, and
-    /// then is best answered with [`Event::SpawnFailed`].
-    pub(crate) fn wants(&self, worker: WorkerId) -> bool {
-        self.workers.get(&worker).is_some_and(|worker| worker.state == State::Spawning)
-    }
-
     fn vacancies(&self) -> Option<Time> {
         let known = [self.serving.as_ref(), self.activity.next_generation()];
         known.into_iter().flatten().filter_map(Generation::deadline).min()

@@ -19,10 +19,10 @@ impl EventLoop {
         self.effects_left = false;
         while let Some(effect) = self.supervisor.poll_effect() {
             match effect {
-                Effect::Spawn { worker, .. } if !self.supervisor.wants(worker) => self.leave_unmade(worker),
                 Effect::Spawn { worker, slot, generation } => {
+                    // One that is not made takes no time, and there may be thousands of them.
+                    spawns += usize::from(self.supervisor.wants(worker));
                     self.spawn(worker, slot, generation);
-                    spawns += 1;
                     if spawns == SPAWNS_AT_ONCE {
                         self.effects_left = true;
                         return;

@@ -142,12 +142,6 @@ impl EventLoop {
         self.supervisor.handle_event(self.now(), event);
     }
 
-    /// Not made, since it became unwanted while it waited to be.
-    pub(super) fn leave_unmade(&mut self, worker: WorkerId) {
-        let why = "nobody wants it any more".to_string();
-        self.supervisor.handle_event(self.now(), Event::SpawnFailed { worker, why });
-    }
-
     fn make_process(&mut self, worker: WorkerId, slot: u32, generation: u32) -> Result<Pid, String> {
         let program = self.program(generation);
         let spec = self.supervisor.spec(generation).ok_or("its generation is gone")?;

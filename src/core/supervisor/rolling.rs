@@ -9,7 +9,7 @@
 //! that an old worker that crashes meanwhile is followed by one like it. Never are there more than so many workers
 //! too many, the retiring ones counted, since who deploys so has no memory for more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::generation::{Generation, Seat};
 use crate::core::notice::{DeployNews, Failure, Fault, Next, Notice, Who};
@@ -144,8 +144,12 @@ fn open(
     workers: &BTreeMap<WorkerId, Worker>,
     at_once: u32,
 ) {
+    if to.slots.iter().all(|slot| slot.seat != Seat::Closed) {
+        return;
+    }
+    let seated: BTreeSet<WorkerId> = from.seated().collect();
     let retires = |worker: &&Worker| {
-        worker.generation == from.number && worker.is_awaited() && !from.seated().any(|id| id == worker.id)
+        worker.generation == from.number && worker.is_awaited() && !seated.contains(&worker.id)
     };
     let mut under_way: Vec<u32> = workers.values().filter(retires).map(|worker| worker.slot).collect();
     let starts = |(number, seat): &(u32, Seat)| {
