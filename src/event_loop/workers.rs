@@ -133,7 +133,11 @@ impl Process {
 
 impl EventLoop {
     pub(super) fn spawn(&mut self, worker: WorkerId, slot: u32, generation: u32) {
-        let event = match self.make_process(worker, slot, generation) {
+        let made = match self.supervisor.wants(worker) {
+            true => self.make_process(worker, slot, generation),
+            false => Err("it is wanted no longer".to_string()),
+        };
+        let event = match made {
             Ok(pid) => {
                 Event::Spawned { worker, pid: u32::try_from(pid.number()).expect("pids are positive") }
             }
