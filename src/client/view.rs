@@ -174,7 +174,7 @@ impl View {
 
     /// The end, as it came and as it was understood.
     pub(super) fn answer(&mut self, answer: &Answer, line: &[u8]) {
-        // A start adds where to read more.
+        // It may say more than the event did: where to look.
         self.held.take_if(|held| clean(&answer.message).starts_with(held.as_str()));
         self.erase();
         match (&self.form, answer.outcome) {
