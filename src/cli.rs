@@ -15,6 +15,7 @@
 
 mod help;
 mod options;
+mod question;
 mod spelling;
 mod usage_error;
 mod verb;
@@ -224,8 +225,8 @@ pub(crate) fn parse(args: &[OsString]) -> Result<Command, UsageError> {
     let Some((first, rest)) = args.split_first() else {
         return Err(UsageError::NoProgram { verb: Verb::Run });
     };
-    if verb::is_question(first) {
-        return verb::question(first, rest);
+    if question::is_question(first) {
+        return question::question(first, rest);
     }
     match Verb::named(first) {
         Some(verb @ (Verb::Run | Verb::Start)) => parse_run(verb, rest, true),
@@ -277,7 +278,7 @@ fn parse_run(verb: Verb, args: &[OsString], named: bool) -> Result<Command, Usag
 }
 
 fn is_command(word: &OsStr) -> bool {
-    Verb::named(word).is_some() || verb::is_future(word) || verb::is_question(word)
+    Verb::named(word).is_some() || verb::is_future(word) || question::is_question(word)
 }
 
 /// Options and words in any order. What stands behind `--` is a deploy's program, and words of any other command.

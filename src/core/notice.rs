@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::wire::control::message::Outcome;
 
-use super::worker::{Asked, Heard};
+use super::worker::{Asked, Heard, Worker};
 use super::{Asker, Ending, Mended};
 
 /// One fact that an operator is told.
@@ -103,6 +103,12 @@ pub(crate) struct Who {
     /// 0 where there is no process.
     pub(crate) pid: u32,
     pub(crate) generation: u32,
+}
+
+impl Who {
+    pub(super) fn of(worker: &Worker) -> Who {
+        Who { slot: worker.slot, pid: worker.pid, generation: worker.generation }
+    }
 }
 
 /// Which worker failed, how, and after how long online (none: it never was).

@@ -27,7 +27,7 @@ use crate::wire::worker::Said;
 
 use super::backoff::Random;
 use super::generation::Generation;
-use super::notice::{Fault, Notice};
+use super::notice::{Fault, Notice, Who};
 use super::worker::{Heard, Input, State, Worker};
 use super::{Answer, Asker, Effect, Event, Policy, Spec, Time, WorkerId};
 pub(crate) use history::Deployed;
@@ -307,7 +307,7 @@ impl Supervisor {
     /// One step of a worker's life, and what its turn means. A late event finds nobody.
     fn step(&mut self, now: Time, id: WorkerId, input: Input, fault: Fault) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        let who = worker.who();
+        let who = Who::of(worker);
         let was_alive = worker.is_alive();
         let turn = worker.step(now, input, &self.policy, &mut self.effects);
         let (awaited, gone) = (worker.is_awaited(), worker.state == State::Gone);

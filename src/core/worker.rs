@@ -20,7 +20,6 @@ use std::time::Duration;
 
 use crate::wire::worker::Readiness;
 
-use super::notice::Who;
 use super::policy::{INT, SHORT_LIMIT, TERM};
 use super::{Effect, Policy, Ready, StopSignal, Time, WorkerId};
 
@@ -184,10 +183,6 @@ impl Worker {
             online_timeout,
             state: State::Spawning,
         }
-    }
-
-    pub(super) fn who(&self) -> Who {
-        Who { slot: self.slot, pid: self.pid, generation: self.generation }
     }
 
     /// When [`Input::Expired`] is due.

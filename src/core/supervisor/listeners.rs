@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::core::notice::{DeployNews, Fault, Notice, Who};
-use crate::core::worker::{Input, State, Worker};
+use crate::core::worker::{Input, State};
 use crate::core::{Effect, Mended, Ready, Time, WorkerId};
 
 use super::Supervisor;
@@ -105,9 +105,9 @@ impl Supervisor {
             State::Killed { .. } | State::Remnant { .. } | State::Stuck | State::Gone => false,
         };
         let departing = self.workers.values().filter(|worker| departs(worker.state));
-        let mut suspects: Vec<Who> = departing.map(Worker::who).collect();
+        let mut suspects: Vec<Who> = departing.map(Who::of).collect();
         if suspects.is_empty() && self.workers.len() == 1 {
-            suspects.extend(self.workers.values().map(Worker::who));
+            suspects.extend(self.workers.values().map(Who::of));
         }
         suspects
     }
@@ -115,7 +115,7 @@ impl Supervisor {
     /// A server that ends unasked shuts its listener down first, and can be named only now.
     pub(super) fn suspect_dead(&mut self, now: Time, id: WorkerId) {
         let Some(worker) = self.workers.get(&id) else { return };
-        let who = worker.who();
+        let who = Who::of(worker);
         if let Some((at, address)) = self.unnamed_shut.take().filter(|(at, _)| now - *at <= SUSPECT) {
             self.notice(Notice::ListenerShutBy { address, who, after: now - at });
         }
