@@ -162,7 +162,7 @@ fn exit_codes(verb: Verb) -> Vec<Entry> {
         ],
         Verb::Status => vec![
             ("0", "Every slot has a worker that is online; or --watch was ended by Ctrl-C."),
-            ("1", "Not every slot has, or srvwrap may not be asked (another user's)."),
+            ("1", "Not every slot has, it starts or stops, or it may not be asked (another user's)."),
             usage,
             not_running,
         ],

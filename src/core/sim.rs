@@ -122,7 +122,10 @@ fn step(world: &mut World) {
             world.ask(Request::Signal { signal: 10, slot });
         }
         18 => world.shut_listener(Mended::Healed),
-        19 if one_in(&mut world.random, 3) => world.shut_listener(Mended::Rebound),
+        19 if one_in(&mut world.random, 3) => {
+            let taken = one_in(&mut world.random, 2);
+            world.shut_listener(if taken { Mended::Renewed } else { Mended::Rebound });
+        }
         20 if one_in(&mut world.random, 12) => {
             let timeout = one_in(&mut world.random, 2).then(|| milliseconds(&mut world.random, 0, 9000));
             world.ask(Request::Stop { timeout });
