@@ -51,10 +51,14 @@ pub(crate) fn run_apart(test: &str, inherited: &Startup) -> Apart {
     Apart::Done
 }
 
-/// The umask and the current directory are the process's; this thread takes its own, so that tests that run beside it
+/// The current directory and the umask are the process's; this thread takes its own, so that tests that run beside it
 /// keep theirs.
-pub(crate) fn own_umask(mask: u32) {
+pub(crate) fn own_directory() {
     // SAFETY: a system call without memory.
     assert_eq!(unsafe { libc::unshare(libc::CLONE_FS) }, 0);
+}
+
+pub(crate) fn own_umask(mask: u32) {
+    own_directory();
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));
 }

@@ -87,6 +87,9 @@ impl Directory {
 
     /// Makes this the current directory, which belongs to the whole process, until the visit is dropped.
     pub(super) fn enter(&self, path: &Path) -> Result<Visit, DirectoryError> {
+        // srvwrap has one thread; its tests have many.
+        #[cfg(test)]
+        super::apart::own_directory();
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let entered = open(".", flags, Mode::empty()).and_then(|usual| fchdir(&self.fd).map(|()| usual));
         entered.map(|usual| Visit { usual }).map_err(|errno| DirectoryError::Os(path.to_owned(), errno))
