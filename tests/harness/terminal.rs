@@ -28,6 +28,7 @@ pub(crate) struct Terminal {
 
 /// Runs a command as the leader of a session that this terminal controls.
 pub(crate) fn in_terminal(mut command: Command) -> Terminal {
+    super::process::plain_signals(&mut command);
     let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).expect("a pty can be made");
     grantpt(&master).and_then(|()| unlockpt(&master)).expect("our own pty");
     let name = std::ffi::CString::new(ptsname_r(&master).expect("our own pty")).expect("a path");
