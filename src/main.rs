@@ -87,12 +87,15 @@ fn obey(typed: Typed, startup: Startup) -> ExitCode {
             Config::from_typed(&typed, &surroundings).map(|config| run(config, surroundings, startup))
         }
         Verb::Start => start_typed(&typed, surroundings, startup),
-        Verb::Deploy | Verb::Abort | Verb::Rollback | Verb::History | Verb::Scale | Verb::Stop => {
-            Call::from_typed(typed, &surroundings).map(|call| client::run(call, &startup))
-        }
-        Verb::Status | Verb::Events | Verb::Signal => {
-            Call::from_typed(typed, &surroundings).map(|call| client::run(call, &startup))
-        }
+        Verb::Deploy
+        | Verb::Abort
+        | Verb::Rollback
+        | Verb::History
+        | Verb::Scale
+        | Verb::Stop
+        | Verb::Status
+        | Verb::Events
+        | Verb::Signal => Call::from_typed(typed, &surroundings).map(|call| client::run(call, &startup)),
     };
     code.map_or_else(|error| refuse(&error, USAGE), ExitCode::from)
 }
@@ -102,12 +105,12 @@ fn start_typed(typed: &Typed, surroundings: Surroundings, startup: Startup) -> R
     let Some(daemon) = Daemon::from_typed(typed, &surroundings)? else {
         return Ok(run(config, surroundings, startup));
     };
-    let spec = spec_of(&config, surroundings.directory);
+    let spec = spec_of(&config, surroundings);
     Ok(start::start(config, &daemon, spec, startup))
 }
 
 fn run(config: Config, surroundings: Surroundings, startup: Startup) -> u8 {
-    let spec = spec_of(&config, surroundings.directory);
+    let spec = spec_of(&config, surroundings);
     serve(Start { startup, config, spec, report: None, stderr: None })
 }
 
@@ -137,8 +140,9 @@ fn complain(error: &dyn Display) {
 }
 
 /// What the first generation runs.
-fn spec_of(config: &Config, directory: PathBuf) -> Spec {
-    let mut environment = environment::inherited(env::vars_os());
+fn spec_of(config: &Config, surroundings: Surroundings) -> Spec {
+    let Surroundings { directory, environment, .. } = surroundings;
+    let mut environment = environment::inherited(environment.into_iter());
     let is_set = |name: &OsString| config.environment.iter().any(|(set, _)| set == name);
     environment.retain(|(name, _)| !is_set(name));
     environment.extend(config.environment.iter().cloned());

@@ -55,6 +55,7 @@ const DEPLOYS: &[Verb] = &[Verb::Deploy, Verb::Rollback];
 const LONG: &[Verb] =
     &[Verb::Start, Verb::Deploy, Verb::Rollback, Verb::Abort, Verb::Scale, Verb::Stop, Verb::Signal];
 const ALL: &[Verb] = &Verb::ALL;
+const ALL_BUT_RUN: &[Verb] = Verb::ALL.split_at(1).1;
 
 const A_DURATION: &str = "a duration, as in 500ms, 30s, 2m or 1h";
 const A_DURATION_OR_NONE: &str = "a duration, as in 500ms, 30s, 2m or 1h, or none";
@@ -347,23 +348,7 @@ pub(crate) static OPTIONS: &[OptionRow] = &[
         ..SWITCH
     },
     OptionRow { long: "--quiet", help: "Say nothing but what went wrong.", verbs: LONG, ..SWITCH },
-    OptionRow {
-        long: "--json",
-        help: "Print JSON, one object a line.",
-        verbs: &[
-            Verb::Start,
-            Verb::Deploy,
-            Verb::Abort,
-            Verb::Rollback,
-            Verb::History,
-            Verb::Scale,
-            Verb::Stop,
-            Verb::Status,
-            Verb::Events,
-            Verb::Signal,
-        ],
-        ..SWITCH
-    },
+    OptionRow { long: "--json", help: "Print JSON, one object a line.", verbs: ALL_BUT_RUN, ..SWITCH },
     OptionRow { long: "--help", short: Some("-h"), help: "Print this and exit.", verbs: ALL, ..SWITCH },
     OptionRow {
         long: "--version",

@@ -240,8 +240,17 @@ impl Seat {
         first.into_iter().chain(second)
     }
 
+    /// The worker that serves and is to go on serving.
+    pub(super) fn filled_by(self) -> Option<WorkerId> {
+        match self {
+            Seat::Filled { worker } => Some(worker),
+            Seat::Vacant { .. } | Seat::Filling { .. } | Seat::Closed => None,
+            Seat::Awaiting { .. } | Seat::Replacing { .. } => None,
+        }
+    }
+
     pub(super) fn is_filled(self) -> bool {
-        matches!(self, Seat::Filled { .. })
+        self.filled_by().is_some()
     }
 
     pub(super) fn has(self, worker: WorkerId) -> bool {

@@ -287,12 +287,6 @@ impl Supervisor {
         self.effects.pop_front()
     }
 
-    /// Whether a worker that is to be made is still wanted. An earlier [`Effect::Spawn`] may have failed its deploy or
-    /// scale: then those that are still to be done fail too, which is [`Event::SpawnFailed`] as ever.
-    pub(crate) fn wants(&self, worker: WorkerId) -> bool {
-        self.workers.get(&worker).is_some_and(|worker| worker.state == State::Spawning)
-    }
-
     /// What a generation runs. None where it is wanted no longer.
     pub(crate) fn spec(&self, generation: u32) -> Option<&Spec> {
         let known = [self.serving.as_ref(), self.activity.next_generation()];

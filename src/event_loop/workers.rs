@@ -133,11 +133,7 @@ impl Process {
 
 impl EventLoop {
     pub(super) fn spawn(&mut self, worker: WorkerId, slot: u32, generation: u32) {
-        let made = match self.supervisor.wants(worker) {
-            true => self.make_process(worker, slot, generation),
-            false => Err("it is wanted no longer".to_string()),
-        };
-        let event = match made {
+        let event = match self.make_process(worker, slot, generation) {
             Ok(pid) => {
                 Event::Spawned { worker, pid: u32::try_from(pid.number()).expect("pids are positive") }
             }

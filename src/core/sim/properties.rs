@@ -67,6 +67,7 @@ impl Properties {
         match effect {
             Effect::Spawn { worker, slot, generation } => {
                 nothing_starts_in_a_stop(world);
+                nobody_unwanted_is_made(world, *worker);
                 let committed = world.supervisor.committed();
                 let usual = committed.is_none_or(|committed| committed == *generation);
                 let limit = if usual { world.policy.online_timeout } else { world.properties.online_timeout };
@@ -206,6 +207,13 @@ fn short(world: &World) -> Duration {
 
 fn nothing_starts_in_a_stop(world: &World) {
     assert!(!world.stopping, "a worker is spawned in a stop");
+}
+
+/// The order to make it is taken back when it becomes unwanted.
+fn nobody_unwanted_is_made(world: &World, worker: WorkerId) {
+    let status = world.supervisor.status(world.now);
+    let state = status.workers.iter().find(|row| row.worker == worker).map(|row| row.state);
+    assert_eq!(state, Some("spawning"), "{worker:?} is to be made");
 }
 
 fn nobody_dead_is_told(world: &World, worker: WorkerId) {

@@ -261,7 +261,6 @@ impl World {
         };
         self.processes.insert(worker, process);
         let works = self.faults.fork_fails_one_in.is_none_or(|n| !one_in(&mut self.random, n));
-        let works = works && self.supervisor.wants(worker);
         if self.faults.fork_is_instant {
             let event = self.fork(worker, works);
             self.tell_story(&event);

@@ -61,7 +61,7 @@ impl Supervisor {
         changes
     }
 
-    fn tell_deploy(&mut self, generation: u32, news: DeployNews) {
+    pub(super) fn tell_deploy(&mut self, generation: u32, news: DeployNews) {
         self.notice(Notice::Deploy { generation, news });
     }
 

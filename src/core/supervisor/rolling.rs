@@ -39,7 +39,7 @@ impl Supervisor {
         if !matches!(self.activity, Activity::Rolling { .. }) {
             return;
         }
-        let Some(slot) = self.serving.as_mut().and_then(|serving| serving.slot(number)) else { return };
+        let Some(slot) = self.serving_slot(number) else { return };
         let replaced: Vec<WorkerId> = slot.close().collect();
         self.step_all(now, replaced, Input::Retire { limit: self.policy.stop_timeout });
     }
@@ -63,25 +63,20 @@ impl Supervisor {
             let online = |id: &WorkerId| {
                 self.workers.get(id).is_some_and(|worker| matches!(worker.state, State::Online { .. }))
             };
-            match slot.seat {
-                Seat::Filled { worker } if number < kept_below && online(&worker) => kept.push(worker),
-                Seat::Filled { .. } | Seat::Vacant { .. } | Seat::Filling { .. } | Seat::Closed => {
-                    let _ = slot.close();
-                }
-                Seat::Awaiting { .. } | Seat::Replacing { .. } => {
-                    let _ = slot.close();
-                }
+            if let Some(worker) = slot.seat.filled_by().filter(|worker| number < kept_below && online(worker))
+            {
+                kept.push(worker);
+                continue;
             }
-            if slot.seat == Seat::Closed {
-                if let Some(old) = serving.slot(number) {
-                    old.open(now);
-                }
+            let _ = slot.close();
+            if let Some(old) = serving.slot(number) {
+                old.open(now);
             }
         }
         let old = serving.number;
         if !kept.is_empty() {
             let news = DeployNews::PuttingBack { slots: kept.len(), old };
-            self.notice(Notice::Deploy { generation: of_next, news });
+            self.tell_deploy(of_next, news);
         }
         let give_up_at = now + self.policy.online_timeout;
         self.activity = Activity::PuttingBack { next, at_once, failed, give_up_at };
@@ -118,7 +113,7 @@ impl Supervisor {
         if let Some(slot) = self.activity.next_generation_mut().and_then(|next| next.slot(number)) {
             let _ = slot.close();
         }
-        if let Some(slot) = self.serving.as_mut().and_then(|serving| serving.slot(number)) {
+        if let Some(slot) = self.serving_slot(number) {
             slot.open(now);
         }
         self.notice(Notice::WorkerFailed { failure, next: Next::RetryIn(Default::default()), untold: 0 });
@@ -157,8 +152,8 @@ fn open(
         let shared = other.is_none_or(|other| other.seat != Seat::Closed);
         shared && *seat != Seat::Closed && !seat.is_filled()
     };
-    let seats = |to: &Generation| (0..).zip(to.slots.iter().map(|slot| slot.seat)).collect::<Vec<_>>();
-    under_way.extend(seats(to).iter().filter(|slot| starts(slot)).map(|(number, _)| *number));
+    let seats = (0..).zip(to.slots.iter().map(|slot| slot.seat));
+    under_way.extend(seats.filter(starts).map(|(number, _)| number));
     under_way.sort_unstable();
     under_way.dedup();
     let free = usize::try_from(at_once).unwrap_or(usize::MAX).saturating_sub(under_way.len());

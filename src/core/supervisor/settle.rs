@@ -51,11 +51,11 @@ impl Supervisor {
                 self.flip(now, next, terms);
             }
             Activity::Deploying { next, terms } => {
-                self.tell_baking(next.number, DeployNews::Baking { time: terms.bake });
+                self.tell_deploy(next.number, DeployNews::Baking { time: terms.bake });
                 self.activity = Activity::Baking { next, terms, until: now + terms.bake };
             }
             Activity::Rolling { next, terms, baked_at: None } if !terms.bake.is_zero() => {
-                self.tell_baking(next.number, DeployNews::BakingAlone { time: terms.bake });
+                self.tell_deploy(next.number, DeployNews::BakingAlone { time: terms.bake });
                 self.activity = Activity::Rolling { next, terms, baked_at: Some(now + terms.bake) };
             }
             Activity::Baking { next, terms, .. } | Activity::Rolling { next, terms, .. } => {
@@ -95,10 +95,6 @@ impl Supervisor {
             Activity::SweepingHard { give_up_at, .. } => *give_up_at <= now,
             Activity::Ended => false,
         }
-    }
-
-    fn tell_baking(&mut self, generation: u32, news: DeployNews) {
-        self.notice(Notice::Deploy { generation, news });
     }
 
     fn say_farewell(&mut self) {

@@ -191,7 +191,7 @@ impl Supervisor {
         self.notice(Notice::Worker { who, news });
     }
 
-    fn serving_slot(&mut self, number: u32) -> Option<&mut Slot> {
+    pub(super) fn serving_slot(&mut self, number: u32) -> Option<&mut Slot> {
         self.serving.as_mut().and_then(|serving| serving.slot(number))
     }
 
