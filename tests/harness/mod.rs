@@ -5,6 +5,7 @@ pub(crate) mod control;
 pub(crate) mod daemon;
 pub(crate) mod examples;
 pub(crate) mod http;
+pub(crate) mod lines;
 pub(crate) mod proc;
 pub(crate) mod process;
 pub(crate) mod require;
