@@ -171,6 +171,8 @@ impl EventLoop {
             environment: &environment,
             directory: &spec.directory,
             stdin,
+            stdout: process::Output::Inherit,
+            stderr: process::Output::Inherit,
             descriptors: &descriptors,
         };
         let spawned = process::spawn(&image, &self.startup).map_err(|failure| failure.to_string())?;
