@@ -38,6 +38,7 @@ mod core;
 mod environment;
 mod event_loop;
 mod log;
+mod log_writer;
 mod logs;
 mod signal_names;
 mod start;

@@ -24,6 +24,7 @@ pub(crate) mod pid_file;
 pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod report;
+pub(crate) mod ring;
 pub(crate) mod screen;
 pub(crate) mod signal_state;
 pub(crate) mod signals;
