@@ -116,11 +116,11 @@ pub(crate) struct Options {
     #[argh(option, from_str_fn(decoded))]
     pub(crate) log: Option<Given>,
     /// where the workers' output goes
-    #[argh(option, from_str_fn(decoded), default = "default_of(\"--stdout\")")]
-    pub(crate) stdout: Given,
+    #[argh(option, from_str_fn(decoded))]
+    pub(crate) stdout: Option<Given>,
     /// and their errors
-    #[argh(option, from_str_fn(decoded), default = "default_of(\"--stderr\")")]
-    pub(crate) stderr: Given,
+    #[argh(option, from_str_fn(decoded))]
+    pub(crate) stderr: Option<Given>,
     /// whether a running one is deployed to
     #[argh(switch)]
     pub(crate) or_deploy: bool,
@@ -180,6 +180,11 @@ impl Given {
     /// What stands in for `option`, from the environment.
     pub(crate) fn from_environment(option: &str, variable: &str, value: OsString) -> Given {
         Given { row: row_of(option), name: variable.to_string(), value, typed: false }
+    }
+
+    /// What stands in for `option` where it was not given, and the table has no value for that.
+    pub(crate) fn default_of(option: &str, value: &str) -> Given {
+        Given { row: row_of(option), name: option.to_string(), value: value.into(), typed: false }
     }
 
     /// Whether it was typed under this name, and not another of the same option.
@@ -451,9 +456,11 @@ fn decoded(text: &str) -> Result<Given, String> {
 }
 
 fn default_of(option: &str) -> Given {
-    let row = row_of(option);
-    let value = row.default.expect("the table has a default for each option that is not optional here");
-    Given { row, name: option.to_string(), value: value.into(), typed: false }
+    let value = row_of(option).default;
+    Given::default_of(
+        option,
+        value.expect("the table has a default for each option that is not optional here"),
+    )
 }
 
 /// The first of its name: what an error says of a value is the same for all commands.

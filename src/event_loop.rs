@@ -22,7 +22,7 @@ mod report;
 mod workers;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
@@ -32,6 +32,7 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SI
 use crate::config::Config;
 use crate::core::{Asker, Event, Request, Scale, Spec, Supervisor, Time, WorkerId};
 use crate::log::Log;
+use crate::logs::Destination;
 use crate::sys::report::Report;
 use crate::sys::signals::{Arrived, Origin, Signals};
 use crate::sys::startup::Startup;
@@ -311,13 +312,15 @@ fn meaning(arrived: Arrived) -> Meaning {
 }
 
 fn log_of(config: &Config) -> Result<Log, String> {
-    match &config.log {
-        None => Ok(Log::new()),
-        Some(path) => Log::to_file(path).map_err(|error| match error.is_forbidden() {
-            true => format!("{error} (--log names another file)"),
-            false => error.to_string(),
-        }),
-    }
+    let path = match &config.logs.notices {
+        Destination::Own(_) => return Ok(Log::new()),
+        Destination::Null => Path::new("/dev/null"),
+        Destination::File(path) => path.as_given(),
+    };
+    Log::to_file(path).map_err(|error| match error.is_forbidden() {
+        true => format!("{error} (--log names another file)"),
+        false => error.to_string(),
+    })
 }
 
 /// Edge-triggered, as everything here is: read until there is no more.

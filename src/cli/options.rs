@@ -196,7 +196,6 @@ pub(crate) static OPTIONS: &[OptionRow] = &[
         long: "--stdout",
         value: Some("FILE"),
         remedy: "a path",
-        default: Some("stdout.log"),
         help: "Append what the workers write to stdout to this file.",
         verbs: &[Verb::Start],
         ..SWITCH
@@ -205,7 +204,6 @@ pub(crate) static OPTIONS: &[OptionRow] = &[
         long: "--stderr",
         value: Some("FILE"),
         remedy: "a path",
-        default: Some("stderr.log"),
         help: "Append what the workers write to stderr to this file.",
         verbs: &[Verb::Start],
         ..SWITCH

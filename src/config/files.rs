@@ -6,7 +6,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::{Address, ControlPath, Listener, Surroundings, absolute};
+use super::{Address, ControlPath, Listener, Surroundings, absolute, logs};
 use crate::cli::{Given, Typed, UsageError};
 
 /// What `sun_path` of unix(7) holds beside the zero byte at its end; directories do not count, since the socket is
@@ -50,8 +50,8 @@ pub(super) fn are_apart(
 ) -> Result<(), UsageError> {
     let options = &typed.options;
     refuse_listener_at(control, options.socket.as_ref(), &options.listen, listeners)?;
-    let output = [&options.stdout, &options.stderr].into_iter().filter(|_| in_background);
-    let logs = output.chain(&options.log).filter(|given| given.value != "-");
+    let places = logs::places(options, in_background);
+    let logs = places.iter().filter(|given| given.value != "-");
     for given in logs.clone().chain(&options.pid_file) {
         let path = file(given, surroundings)?;
         if path == control.path {
@@ -63,7 +63,7 @@ pub(super) fn are_apart(
     }
     let Some(given) = &options.pid_file else { return Ok(()) };
     let pid_file = absolute(&given.value, surroundings);
-    match logs.into_iter().find(|log| absolute(&log.value, surroundings) == pid_file) {
+    match logs.clone().find(|log| absolute(&log.value, surroundings) == pid_file) {
         Some(log) => Err(given.refused_with(format!("{log} is the same file; give another path"))),
         None => Ok(()),
     }
