@@ -113,7 +113,7 @@ fn start_typed(typed: &Typed, surroundings: Surroundings, startup: Startup) -> R
 
 fn run(config: Config, surroundings: Surroundings, startup: Startup) -> u8 {
     let spec = spec_of(&config, surroundings);
-    serve(Start { startup, config, spec, report: None, stderr: None })
+    serve(Start { startup, config, spec, report: None, elsewhere: None })
 }
 
 /// Runs until the end, and returns the exit code.

@@ -29,7 +29,7 @@ use crate::signal_names::signal_number;
 use crate::sys::listener::{DEFAULT_MODE, Listener};
 use crate::sys::stream;
 use crate::wire::control::http::{self, CLOSING, Form, Refusal};
-use crate::wire::control::message::{Order, Question, Stop};
+use crate::wire::control::message::{self, Order, Question, Stop};
 use crate::wire::control::response;
 use crate::wire::control::routes::{Door, question};
 
@@ -372,11 +372,17 @@ impl EventLoop {
 
     /// The answer finds nobody where the client has gone.
     pub(super) fn reply(&mut self, question: ClientId, answer: &Answer) {
-        let (now, told) = (self.now(), self.answer_told(answer));
+        let told = self.answer_told(answer);
+        self.answer_client(question, &told);
+    }
+
+    /// As [`EventLoop::reply`], of what is not the core's to answer.
+    pub(super) fn answer_client(&mut self, question: ClientId, told: &message::Answer) {
+        let now = self.now();
         let clients = &mut self.control.clients;
         let Some(id) = clients.take_asker(question) else { return };
         if let Some(client) = clients.get_mut(id) {
-            client.answer(now, &told);
+            client.answer(now, told);
         }
         clients.note_deadline(id);
         clients.set_ready(id);

@@ -13,7 +13,6 @@
 //! What this file does not do: change the directory or the umask. Workers are to have the caller's.
 
 use std::os::fd::{OwnedFd, RawFd};
-use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
@@ -22,8 +21,6 @@ use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, fork, pipe2, setsid};
 
-use super::logfile;
-use super::own_file::{FileCause, FileError};
 use super::report::Report;
 use super::startup;
 
@@ -90,16 +87,13 @@ fn see_off(intermediate: Pid) -> nix::Result<()> {
     }
 }
 
-/// In the daemon: reads nothing, appends its output and that of workers to these files, and lets go of everything that
-/// the caller had open.
-pub(crate) fn settle(stdout: &Path, stderr: &Path, report: &Report) -> Result<(), FileError> {
+/// In the daemon: reads nothing, writes nothing, and lets go of everything that the caller had open.
+pub(crate) fn settle(report: &Report) -> nix::Result<()> {
     close_all_but(report.fd_number());
-    let null = Path::new("/dev/null");
-    let stdin = open(null, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
-        .map_err(|errno| FileError { path: null.to_owned(), cause: FileCause::Os(errno) })?;
-    let (output, errors) = (logfile::open(stdout)?, logfile::open(stderr)?);
-    let placed = dup2_stdin(stdin).and_then(|()| dup2_stdout(output)).and_then(|()| dup2_stderr(errors));
-    placed.map_err(|errno| FileError { path: stderr.to_owned(), cause: FileCause::Os(errno) })
+    let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
+    dup2_stdin(&null)?;
+    dup2_stdout(&null)?;
+    dup2_stderr(&null)
 }
 
 /// Every descriptor from 3 on but this one.

@@ -18,7 +18,9 @@ pub(crate) mod listener;
 pub(crate) mod logfile;
 pub(crate) mod measure;
 pub(crate) mod notice_fd;
+pub(crate) mod output_pipe;
 pub(crate) mod own_file;
+pub(crate) mod own_output;
 pub(crate) mod peer_process;
 pub(crate) mod pid_file;
 pub(crate) mod process;
@@ -29,7 +31,7 @@ pub(crate) mod screen;
 pub(crate) mod signal_state;
 pub(crate) mod signals;
 pub(crate) mod startup;
-pub(crate) mod stderr;
+
 pub(crate) mod stream;
 mod unix_listener;
 pub(crate) mod vanished;
