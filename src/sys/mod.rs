@@ -5,8 +5,10 @@
 
 #[cfg(test)]
 pub(crate) mod apart;
+pub(crate) mod archive;
 mod bind_error;
 pub(crate) mod children;
+pub(crate) mod compressor;
 pub(crate) mod control;
 pub(crate) mod daemon;
 mod directory;
@@ -19,6 +21,7 @@ pub(crate) mod logfile;
 pub(crate) mod measure;
 pub(crate) mod notice_fd;
 pub(crate) mod own_file;
+pub(crate) mod packet;
 pub(crate) mod peer_process;
 pub(crate) mod pid_file;
 pub(crate) mod process;
@@ -32,4 +35,5 @@ pub(crate) mod startup;
 pub(crate) mod stderr;
 pub(crate) mod stream;
 mod unix_listener;
+pub(crate) mod unseen;
 pub(crate) mod vanished;

@@ -32,7 +32,6 @@ use nix::unistd::ftruncate;
 pub(crate) const RING_BYTES: usize = 256 * 1024;
 /// The state has the first page, on machines with the largest pages too. What is not used of it takes no memory.
 const STATE_BYTES: usize = 64 * 1024;
-/// The kernel is asked for pieces of this at most anyway; see [`RingReader::open`].
 const WHOLE_BYTES: usize = STATE_BYTES + RING_BYTES;
 
 /// What lies at the beginning of the memory. Each side's number has a cache line of its own.
