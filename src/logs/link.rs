@@ -157,6 +157,8 @@ mod tests {
         let said = FromWriter::Trouble { file: FileId(1), why: "é".repeat(9000), writing: true };
         let packet = said.encode();
         assert!(packet.len() <= crate::sys::packet::MOST_BYTES);
-        assert!(matches!(FromWriter::decode(&packet), Some(FromWriter::Trouble { why, .. }) if why.len() >= 7990));
+        assert!(
+            matches!(FromWriter::decode(&packet), Some(FromWriter::Trouble { why, .. }) if why.len() >= 7990)
+        );
     }
 }

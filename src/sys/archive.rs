@@ -110,7 +110,8 @@ impl LogFile {
         let place = format!("{major:02x}:{minor:02x}:{inode}");
         let table = fs::read_to_string("/proc/locks").ok()?;
         let rows = table.lines().map(|row| row.split_ascii_whitespace().collect::<Vec<_>>());
-        let held = rows.into_iter().find(|row| row.get(1) == Some(&"FLOCK") && row.get(5) == Some(&place.as_str()));
+        let held =
+            rows.into_iter().find(|row| row.get(1) == Some(&"FLOCK") && row.get(5) == Some(&place.as_str()));
         held?[4].parse().ok()
     }
 

@@ -37,7 +37,9 @@ pub(crate) enum FileCause {
     /// srvwrap runs as root, and another user has put it where everybody may put something.
     OfUser(u32),
     /// Another process writes to it: this one, where it may be known.
-    Held { pid: Option<u32> },
+    Held {
+        pid: Option<u32>,
+    },
     Directory(DirectoryError),
     /// This directory was not there, and could not be made.
     NoDirectory(PathBuf, Errno),

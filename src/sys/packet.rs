@@ -10,6 +10,7 @@
 //! What this file does not do: know what is in a packet.
 
 use std::collections::VecDeque;
+use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
@@ -51,16 +52,22 @@ impl PacketSocket {
         Ok((end(one), end(other)))
     }
 
-    /// Of 1 to [`MOST_BYTES`] bytes. Where the other side is gone the packet is as well: its end is received.
-    pub(crate) fn send(&mut self, bytes: Vec<u8>, with: Option<OwnedFd>) {
+    /// Of 1 to [`MOST_BYTES`] bytes. Where the other side is gone the packet is as well: its end is received. An error
+    /// where it has to wait, and there is no number for a copy of the descriptor.
+    pub(crate) fn send(&mut self, bytes: Vec<u8>, with: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        if self.waiting.is_empty() && self.send_now(&bytes, with) != Err(Errno::EAGAIN) {
+            return Ok(());
+        }
+        let with = with.map(|fd| fd.try_clone_to_owned()).transpose()?;
         self.waiting.push_back(Outgoing { bytes, with });
-        self.flush();
+        Ok(())
     }
 
     /// Sends what waits, as far as there is room.
     pub(crate) fn flush(&mut self) {
         while let Some(outgoing) = self.waiting.front() {
-            if self.send_now(outgoing) == Err(Errno::EAGAIN) {
+            let with = outgoing.with.as_ref().map(AsFd::as_fd);
+            if self.send_now(&outgoing.bytes, with) == Err(Errno::EAGAIN) {
                 return;
             }
             self.waiting.pop_front();
@@ -78,9 +85,8 @@ impl PacketSocket {
         let _ = shutdown(self.fd.as_raw_fd(), Shutdown::Write);
     }
 
-    fn send_now(&self, outgoing: &Outgoing) -> nix::Result<()> {
-        let mut part =
-            libc::iovec { iov_base: outgoing.bytes.as_ptr().cast_mut().cast(), iov_len: outgoing.bytes.len() };
+    fn send_now(&self, bytes: &[u8], with: Option<BorrowedFd<'_>>) -> nix::Result<()> {
+        let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
         let mut control = Control::EMPTY;
         // SAFETY: all zeros is a valid msghdr; everything that it points to lives through the call, which only reads it;
         // the control message is made within `control`, which has room for one descriptor.
@@ -88,7 +94,7 @@ impl PacketSocket {
             let mut message: libc::msghdr = mem::zeroed();
             message.msg_iov = &raw mut part;
             message.msg_iovlen = 1;
-            if let Some(fd) = &outgoing.with {
+            if let Some(fd) = with {
                 message.msg_control = (&raw mut control).cast();
                 message.msg_controllen = DESCRIPTOR_SPACE as _;
                 let head = libc::CMSG_FIRSTHDR(&raw const message);

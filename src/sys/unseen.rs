@@ -76,13 +76,16 @@ fn write_to_nobody() {
 pub(crate) fn reap(pid: Pid) -> Option<WaitStatus> {
     let mut status = 0;
     // SAFETY: the call writes one number; WNOHANG, so that it does not wait.
-    let reaped = unsafe { libc::waitpid(pid.number(), ptr::from_mut(&mut status), libc::WNOHANG | libc::__WALL) };
+    let reaped =
+        unsafe { libc::waitpid(pid.number(), ptr::from_mut(&mut status), libc::WNOHANG | libc::__WALL) };
     if reaped != pid.number() {
         return None;
     }
     Some(match libc::WIFEXITED(status) {
         true => WaitStatus::Exited(libc::WEXITSTATUS(status)),
-        false => WaitStatus::Signaled { signal: libc::WTERMSIG(status), core_dumped: libc::WCOREDUMP(status) },
+        false => {
+            WaitStatus::Signaled { signal: libc::WTERMSIG(status), core_dumped: libc::WCOREDUMP(status) }
+        }
     })
 }
 
