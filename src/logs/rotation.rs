@@ -302,12 +302,12 @@ impl Rotation {
                 self.asked += 1;
             }
         }
-        self.proceed(now, wall);
+        self.settle(now, wall);
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Time, wall: Wall) {
         self.follow_clock(wall);
-        self.proceed(now, wall);
+        self.settle(now, wall);
     }
 
     /// When `handle_timeout` has something to do. None while nothing is due, whatever the clocks say.
@@ -363,19 +363,8 @@ impl Rotation {
     }
 
     /// Takes the next steps, as far as they are due.
-    fn proceed(&mut self, now: Time, wall: Wall) {
-        self.blocked = self.blocked.filter(|until| now < *until);
-        if self.step == Step::None {
-            if self.open_at().is_some_and(|at| now >= at) {
-                self.step = Step::Opening;
-                self.effects.push_back(Effect::Open);
-            } else if self.torn && self.blocked.is_none() {
-                self.step = Step::EndingLine;
-                self.effects.push_back(Effect::EndLine);
-            } else if self.boundary(now, wall).is_some_and(|at| now >= at) {
-                self.look(Some(self.size));
-            }
-        }
+    fn settle(&mut self, now: Time, wall: Wall) {
+        self.proceed(now, wall);
         if self.listing == Listing::Due && self.list.is_due(now) {
             self.listing = Listing::Asked;
             self.effects.push_back(Effect::List);
@@ -386,6 +375,23 @@ impl Rotation {
         }
         if !self.archives.has_stuck() {
             self.recovered(Kind::Remove);
+        }
+    }
+
+    /// The next step of the file itself, if it is due.
+    fn proceed(&mut self, now: Time, wall: Wall) {
+        self.blocked = self.blocked.filter(|until| now < *until);
+        if self.step != Step::None {
+            return;
+        }
+        if self.open_at().is_some_and(|at| now >= at) {
+            self.step = Step::Opening;
+            self.effects.push_back(Effect::Open);
+        } else if self.torn && self.blocked.is_none() {
+            self.step = Step::EndingLine;
+            self.effects.push_back(Effect::EndLine);
+        } else if self.boundary(now, wall).is_some_and(|at| now >= at) {
+            self.look(Some(self.size));
         }
     }
 
@@ -456,9 +462,17 @@ impl Rotation {
         (self.step, self.looked_at, self.open) = (Step::None, now, Retry::default());
         (self.size, self.mid_line, self.torn, self.blocked) = (size, mid_line, mid_line, None);
         self.begin_period(wall);
-        if let Place::Renamed { stamp, size } = std::mem::replace(&mut self.place, Place::There) {
-            self.archives.add(stamp, size);
-            (self.listing, self.list) = (Listing::Due, Retry::default());
+        match std::mem::replace(&mut self.place, Place::There) {
+            Place::Renamed { stamp, size } => {
+                self.archives.add(stamp, size);
+                (self.listing, self.list) = (Listing::Due, Retry::default());
+            }
+            Place::Astray => {
+                // What could not be rotated is not ours any more.
+                self.rotate = Retry::default();
+                self.recovered(Kind::Rename);
+            }
+            Place::Nowhere | Place::There => {}
         }
         self.recovered(Kind::Open);
         self.answer(None);

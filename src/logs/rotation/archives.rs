@@ -136,10 +136,12 @@ impl Archives {
 
     /// Begins with the oldest that has to be compressed, if none is and one may be.
     pub(super) fn compress(&mut self, now: Time, effects: &mut VecDeque<Effect>) {
-        if self.compressing.is_none() {
-            self.compressing = self.waiting().find(|(_, retry)| retry.is_due(now)).map(|(stamp, _)| stamp);
-            effects.extend(self.compressing.map(|stamp| Effect::Compress { archive: self.name(stamp) }));
+        if self.compressing.is_some() {
+            return;
         }
+        let next = self.waiting().find(|(_, retry)| retry.is_due(now)).map(|(stamp, _)| stamp);
+        effects.extend(next.map(|stamp| Effect::Compress { archive: self.name(stamp) }));
+        self.compressing = next;
     }
 
     /// When `compress` has something to do.
@@ -198,7 +200,7 @@ impl Archives {
 
     /// Whether one is there that could not be compressed when it was last tried.
     pub(super) fn has_uncompressed(&self) -> bool {
-        self.known.values().any(|archive| archive.retry.failures > 0)
+        self.known.values().any(|archive| archive.plain.is_some() && archive.retry.failures > 0)
     }
 
     /// Whether one is there that could not be removed when it was last tried.
