@@ -97,7 +97,7 @@ pub(crate) fn settle(report: &Report) -> nix::Result<()> {
 }
 
 /// Every descriptor from 3 on but this one.
-fn close_all_but(kept: Option<RawFd>) {
+pub(super) fn close_all_but(kept: Option<RawFd>) {
     let kept = kept.and_then(|fd| u32::try_from(fd).ok()).unwrap_or(2);
     let below = if kept > 3 { close_range(3, kept - 1) } else { true };
     if !(below && close_range(kept + 1, u32::MAX)) {

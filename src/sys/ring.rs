@@ -1,7 +1,7 @@
 //! Bytes from one process to one other, through memory that both see: what the one has put in outlives the other.
 //!
 //! ```text
-//!   memfd:  [ head | tail | sleeps | wanted ]  [ RING_BYTES of bytes ........................ ]
+//!   memfd:  [ head | tail | sleeps … ]  [ RING_BYTES of bytes ........................ ]
 //!             the writer's: all that was ever pushed, modulo 2^32; the reader's: all that was ever consumed
 //!
 //!   writer   push ──> head moves ──> did the reader sleep? then wake it        ask_for_room: wanted
@@ -32,7 +32,6 @@ use nix::unistd::ftruncate;
 pub(crate) const RING_BYTES: usize = 256 * 1024;
 /// The state has the first page, on machines with the largest pages too. What is not used of it takes no memory.
 const STATE_BYTES: usize = 64 * 1024;
-/// The kernel is asked for pieces of this at most anyway; see [`RingReader::open`].
 const WHOLE_BYTES: usize = STATE_BYTES + RING_BYTES;
 
 /// What lies at the beginning of the memory. Each side's number has a cache line of its own.
@@ -44,6 +43,8 @@ struct State {
     sleeps: Line,
     /// 1: the writer waits for room, and wants to be told.
     wanted: Line,
+    /// 1: the reader consumed half a line last.
+    mid_line: Line,
 }
 
 #[repr(C, align(64))]
@@ -152,6 +153,11 @@ impl RingReader {
         unsafe { slice::from_raw_parts(self.memory.bytes().add(at), self.memory.used()) }
     }
 
+    /// Whether what was consumed last, by this reader or the one before it, was no newline.
+    pub(crate) fn is_mid_line(&self) -> bool {
+        self.memory.state().mid_line.0.load(Ordering::SeqCst) == 1
+    }
+
     /// Gives back the room of so many bytes; not more than there are. True where the writer waits for it.
     pub(crate) fn consume(&mut self, bytes: usize) -> bool {
         let state = self.memory.state();
@@ -159,6 +165,8 @@ impl RingReader {
         if bytes == 0 {
             return false;
         }
+        let mid_line = self.readable()[bytes - 1] != b'\n';
+        state.mid_line.0.store(u32::from(mid_line), Ordering::SeqCst);
         let tail = state.tail.0.load(Ordering::Relaxed);
         state.tail.0.store(tail.wrapping_add(bytes as u32), Ordering::SeqCst);
         was_set(&state.wanted)
@@ -243,3 +251,6 @@ impl Drop for Memory {
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
     }
 }
+
+#[cfg(test)]
+mod tests;
