@@ -396,8 +396,13 @@ impl Output {
             }
         }
         self.writer.take_all(&self.logs.limits, &mut self.sinks, now);
-        let Finished::Left { pid } = self.writer.finish() else { return };
-        let sentence = format!("the disk is slow: the log writer (pid {pid}) goes on until all is written");
+        let sentence = match self.writer.finish(&self.logs.limits, &self.sinks) {
+            Finished::Ended => return,
+            Finished::Left { pid } => {
+                format!("the disk is slow: the log writer (pid {pid}) goes on until all is written")
+            }
+            Finished::Failed { how } => format!("the log writer has ended: {how}; not every line is written"),
+        };
         // Where notices go to a file, nobody can be told.
         if let Some(sink) = self.notices.map(|notices| &mut self.sinks[notices]) {
             sink.say(&Said { sentence, severity: Severity::Warning }, now);

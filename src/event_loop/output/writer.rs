@@ -199,8 +199,15 @@ impl Writer {
         }
     }
 
-    /// The end.
-    pub(super) fn finish(self) -> Finished {
-        self.link.map_or(Finished::Ended, |link| link.finish(PATIENCE))
+    /// The end. Where the log writer dies in it another one goes on, once.
+    pub(super) fn finish(mut self, limits: &Limits, sinks: &[Sink]) -> Finished {
+        let finished = self.link.take().map_or(Finished::Ended, |link| link.finish(PATIENCE));
+        if !matches!(finished, Finished::Failed { .. }) {
+            return finished;
+        }
+        let Ok(link) = LogWriter::start(limits) else { return finished };
+        self.link = Some(link);
+        sinks.iter().for_each(|sink| self.open(sink));
+        self.link.take().map_or(finished, |link| link.finish(PATIENCE))
     }
 }
