@@ -32,7 +32,7 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SI
 use crate::config::Config;
 use crate::core::{Asker, Event, Request, Scale, Spec, Supervisor, Time, WorkerId};
 use crate::log::Log;
-use crate::logs::Destination;
+use crate::logs::{Destination, Logs};
 use crate::sys::report::Report;
 use crate::sys::signals::{Arrived, Origin, Signals};
 use crate::sys::startup::Startup;
@@ -73,6 +73,7 @@ pub(crate) struct EventLoop {
     workers: Workers,
     control: Control,
     log: Log,
+    logs: Logs,
     /// For the command that started a daemon.
     report: Option<Report>,
     /// What the workers of a daemon write their errors to.
@@ -134,6 +135,7 @@ impl EventLoop {
             workers,
             control,
             log,
+            logs: config.logs.clone(),
             report: start.report.take(),
             stderr: start.stderr.take(),
             boot_end: None,
