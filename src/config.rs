@@ -105,6 +105,30 @@ pub(crate) enum Act {
     },
     History,
     Events,
+    Logs(LinesWanted),
+}
+
+/// Which lines of the logs are shown.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct LinesWanted {
+    /// Also those that are written from now on.
+    pub(crate) follow: bool,
+    /// So many of the last ones of each file.
+    pub(crate) lines: usize,
+    /// None: of all workers.
+    pub(crate) slot: Option<u32>,
+    /// None: all of them.
+    pub(crate) stream: Option<LogStream>,
+    /// The caller's, where a srvwrap that has ended may have left its logs.
+    pub(crate) directory: PathBuf,
+}
+
+/// What goes to a place of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum LogStream {
+    Stdout,
+    Stderr,
+    Notices,
 }
 
 /// What a worker reads as its standard input.
@@ -207,13 +231,15 @@ fn typed_duration(given: &Given) -> Result<Option<Duration>, UsageError> {
 
 /// As they were typed, those that no deploy can change.
 fn for_a_new_one(options: &Options) -> Vec<String> {
-    let Options { ready, stop_timeout, stop_signal, on_crash, stdin, .. } = options;
+    let Options { ready, stop_timeout, stop_signal, on_crash, stdin, stdout, stderr, log, .. } = options;
+    let Options { log_format, max_log_size, log_keep, log_full, log_every, log_total, .. } = options;
     let with_default = [ready, stop_timeout, stop_signal, on_crash, stdin];
-    let others = [&options.pid_file, &options.health, &options.stdout, &options.stderr, &options.log];
+    let with_default = with_default.into_iter().chain([log_format, max_log_size, log_keep, log_full]);
+    let others = [&options.pid_file, &options.health, stdout, stderr, log, log_every, log_total];
     let switches =
         [("--stop-leader-only", options.stop_leader_only), ("--node-channel", options.node_channel)];
     let typed = options.listen.iter();
-    let typed = typed.chain(with_default.into_iter().filter_map(Given::typed));
+    let typed = typed.chain(with_default.filter_map(Given::typed));
     let typed = typed.chain(others.into_iter().flatten()).map(Given::to_string);
     let switches = switches.into_iter().filter(|(_, given)| *given).map(|(name, _)| name.to_string());
     typed.chain(switches).collect()
@@ -224,15 +250,7 @@ fn stays(options: &Options) -> Result<bool, UsageError> {
     options.daemon_mode.as_ref().map_or(Ok(false), |given| call::truth(given).map(|daemon| !daemon))
 }
 
-/// In the foreground output goes where srvwrap's own goes, which naught calls `-`.
 fn refuse_what_only_a_daemon_has(options: &Options) -> Result<(), UsageError> {
-    for given in [&options.stdout, &options.stderr].into_iter().flatten() {
-        if given.value != "-" {
-            return Err(given.refused_with(
-                "with --daemon-mode false the workers write where srvwrap does; give -, or leave it out",
-            ));
-        }
-    }
     let switches = [("--or-deploy", options.or_deploy), ("--quiet", options.quiet), ("--json", options.json)];
     match switches.into_iter().find(|(_, given)| *given) {
         Some((name, _)) => Err(UsageError::BadWord {

@@ -97,7 +97,9 @@ fn obey(typed: Typed, startup: Startup) -> ExitCode {
         | Verb::Stop
         | Verb::Status
         | Verb::Events
-        | Verb::Signal => Call::from_typed(typed, &surroundings).map(|call| client::run(call, &startup)),
+        | Verb::Signal
+        | Verb::Reopen
+        | Verb::Logs => Call::from_typed(typed, &surroundings).map(|call| client::run(call, &startup)),
     };
     code.map_or_else(|error| refuse(&error, USAGE), ExitCode::from)
 }

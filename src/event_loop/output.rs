@@ -37,6 +37,7 @@ use crate::logs::{Destination, Format, Full, Logs, Own};
 use crate::sys::output_pipe::output_pipe;
 use crate::sys::own_output::OwnOutput;
 use crate::sys::process;
+use crate::wire::control::status::LogFile;
 
 use super::{OWN_STDERR, OWN_STDOUT, watch};
 use sinks::{Pumped, Sink};
@@ -171,6 +172,17 @@ impl Output {
             _ => "--log names another file".to_string(),
         };
         format!("{} ({option})", refused.why)
+    }
+
+    pub(super) fn logs(&self) -> &Logs {
+        &self.logs
+    }
+
+    /// Every file, by path.
+    pub(super) fn files(&self) -> Vec<LogFile> {
+        let mut files: Vec<LogFile> = self.sinks.iter().filter_map(Sink::as_told).collect();
+        files.sort_by(|a, b| a.path.0.cmp(&b.path.0));
+        files
     }
 
     fn destination(&self, own: Own) -> &Destination {

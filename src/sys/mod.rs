@@ -17,7 +17,6 @@ mod half_closed;
 pub(crate) mod hang_ups;
 pub(crate) mod holder;
 pub(crate) mod listener;
-pub(crate) mod logfile;
 pub(crate) mod measure;
 pub(crate) mod notice_fd;
 pub(crate) mod output_pipe;

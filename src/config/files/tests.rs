@@ -18,7 +18,7 @@ fn in_surroundings(line: &[&str], surroundings: &Surroundings) -> Result<Config,
 }
 
 /// What `start` with these options means: in the foreground there is no daemon.
-fn started(line: &[&str]) -> Result<(Config, Option<Daemon>), UsageError> {
+pub(in crate::config) fn started(line: &[&str]) -> Result<(Config, Option<Daemon>), UsageError> {
     let words: Vec<OsString> = ["start"].iter().chain(line).chain(&["x"]).map(OsString::from).collect();
     match cli::parse(&words)? {
         Command::Typed(typed) => {
@@ -29,19 +29,19 @@ fn started(line: &[&str]) -> Result<(Config, Option<Daemon>), UsageError> {
     }
 }
 
-fn start_error(line: &[&str]) -> String {
+pub(in crate::config) fn start_error(line: &[&str]) -> String {
     started(line).expect_err("a line that is refused").to_string()
 }
 
-fn file(path: &str) -> Destination {
+pub(in crate::config) fn file(path: &str) -> Destination {
     Destination::File(LogPath::new(path.into()))
 }
 
-fn config(line: &[&str]) -> Config {
+pub(in crate::config) fn config(line: &[&str]) -> Config {
     in_surroundings(line, &surroundings()).unwrap_or_else(|error| panic!("{line:?}: {error}"))
 }
 
-fn error(line: &[&str]) -> String {
+pub(in crate::config) fn error(line: &[&str]) -> String {
     in_surroundings(line, &surroundings()).expect_err("a line that is refused").to_string()
 }
 
@@ -154,7 +154,7 @@ fn a_daemons_files_are_in_the_callers_directory_too() {
             &["--pid-file=stdout.log"],
             "--pid-file stdout.log: --stdout stdout.log is the same file; give another path",
         ),
-        (&["--stderr=logs/"], "--stderr logs/: this is a directory; give a path"),
+        (&["--stderr=logs/"], "--stderr logs/: this is a directory; give a path, or - for srvwrap's own"),
         (&["--stdout=-"], "--stdout -: in the background nobody reads it; give a path"),
         (&["--log=-"], "--log -: in the background nobody reads it; give a path"),
     ] {
@@ -209,10 +209,6 @@ fn without_daemon_mode_a_start_stays_in_the_foreground_as_run_does() {
     let (config, daemon) = started(&naughts).expect("a right line");
     assert_eq!((daemon, config.logs.notices), (None, Destination::Own(Own::Stderr)));
     assert!(matches!(started(&["--daemon-mode=true", "--remove-old-ipc=false"]), Ok((_, Some(_)))));
-    assert_eq!(
-        start_error(&["--daemon-mode=false", "--stdout=out.log"]),
-        "--stdout out.log: with --daemon-mode false the workers write where srvwrap does; give -, or leave it out"
-    );
     for switch in ["--or-deploy", "--quiet", "--json"] {
         assert_eq!(
             start_error(&["--daemon-mode=false", switch]),

@@ -67,6 +67,7 @@ impl EventLoop {
             waiting: waiting.collect(),
             deploy,
             listeners: self.listeners_told(),
+            logs: self.log_places(),
         })
     }
 

@@ -22,6 +22,8 @@ use crate::logs::link::FileId;
 use crate::logs::{Format, Full, Logs, Own};
 use crate::sys::own_output::{OwnOutput, WriteError};
 use crate::sys::ring::Ring;
+use crate::wire::control::status::LogFile;
+use crate::wire::control::text::Text;
 
 /// Bytes that may wait in srvwrap's memory where whoever writes them waits too: as much as a pipe holds.
 const WAITING_LIMIT: usize = 64 * 1024;
@@ -155,12 +157,22 @@ impl Sink {
 
     /// Whether who writes there is to wait.
     pub(super) fn is_full(&self, room: Room) -> bool {
-        let limit = if room == Room::Usual { WAITING_LIMIT } else { LAST_LIMIT };
-        self.waits_for_room && self.backlog.bytes() >= limit
+        self.waits_for_room
+            && match room {
+                Room::Usual => self.backlog.is_full(),
+                Room::Last => self.backlog.bytes() >= LAST_LIMIT,
+            }
     }
 
-    pub(super) fn dropped(&self) -> Gap {
+    fn dropped(&self) -> Gap {
         self.backlog.dropped()
+    }
+
+    /// For `GET /status`.
+    pub(super) fn as_told(&self) -> Option<LogFile> {
+        let Gap { lines, bytes } = self.dropped();
+        let (path, trouble) = (Text::from(self.path()?.as_os_str()), self.trouble.clone());
+        Some(LogFile { path, dropped_lines: lines, dropped_bytes: bytes, trouble })
     }
 
     /// Whole lines of a worker.

@@ -142,10 +142,6 @@ impl Streams {
         }
     }
 
-    pub(super) fn is_any_held(&self) -> bool {
-        !self.held.is_empty()
-    }
-
     pub(super) fn has_ready(&self) -> bool {
         !self.ready.is_empty()
     }

@@ -7,7 +7,7 @@ use crate::event_loop::EventLoop;
 use crate::log_writer::Heard;
 use crate::logs::link::{FileId, FromWriter};
 use crate::logs::{Full, Own};
-use crate::wire::control::message::{Answer, Outcome};
+use crate::wire::control::message::Outcome;
 
 use super::sinks::Sink;
 
@@ -140,10 +140,7 @@ impl EventLoop {
     fn tell_reopening(&mut self, asker: Asker, outcome: Outcome, message: &str) {
         self.remark(&format_args!("{asker}: {message}"));
         if let Asker::Client { client, .. } = asker {
-            let (message, generation) = (message.to_string(), self.supervisor.committed());
-            let exit_code = outcome.exit_code();
-            let answer = Answer { outcome, exit_code, message, generation, stderr: Vec::new() };
-            self.answer_client(client, &answer);
+            self.reply_with(client, outcome, message.to_string());
         }
     }
 }

@@ -41,6 +41,8 @@ pub(crate) enum Order {
     Stop(Stop),
     /// `POST /signal`
     Signal(Signal),
+    /// `POST /reopen`
+    Reopen,
 }
 
 /// A deploy: what is to differ from the committed spec, and on which terms. What is not given stays as it is.
