@@ -112,15 +112,33 @@ pub(crate) struct Options {
     /// where it serves the health routes
     #[argh(option, from_str_fn(decoded))]
     pub(crate) health: Option<Given>,
-    /// where its notices go
+    /// where the workers' output goes
+    #[argh(option, from_str_fn(decoded))]
+    pub(crate) stdout: Option<Given>,
+    /// and their errors
+    #[argh(option, from_str_fn(decoded))]
+    pub(crate) stderr: Option<Given>,
+    /// where srvwrap's notices go
     #[argh(option, from_str_fn(decoded))]
     pub(crate) log: Option<Given>,
-    /// where the workers' output goes
-    #[argh(option, from_str_fn(decoded), default = "default_of(\"--stdout\")")]
-    pub(crate) stdout: Given,
-    /// and their errors
-    #[argh(option, from_str_fn(decoded), default = "default_of(\"--stderr\")")]
-    pub(crate) stderr: Given,
+    /// how a line of them looks
+    #[argh(option, from_str_fn(decoded), default = "default_of(\"--log-format\")")]
+    pub(crate) log_format: Given,
+    /// above which size a file is archived
+    #[argh(option, from_str_fn(decoded), default = "default_of(\"--max-log-size\")")]
+    pub(crate) max_log_size: Given,
+    /// and how often
+    #[argh(option, from_str_fn(decoded))]
+    pub(crate) log_every: Option<Given>,
+    /// how many archives are kept
+    #[argh(option, from_str_fn(decoded), default = "default_of(\"--log-keep\")")]
+    pub(crate) log_keep: Given,
+    /// and how many bytes of them
+    #[argh(option, from_str_fn(decoded))]
+    pub(crate) log_total: Option<Given>,
+    /// what becomes of lines that find no room
+    #[argh(option, from_str_fn(decoded), default = "default_of(\"--log-full\")")]
+    pub(crate) log_full: Given,
     /// whether a running one is deployed to
     #[argh(switch)]
     pub(crate) or_deploy: bool,
@@ -151,6 +169,15 @@ pub(crate) struct Options {
     /// whose worker gets a signal
     #[argh(option, from_str_fn(decoded))]
     pub(crate) slot: Option<Given>,
+    /// whether logs are shown as they are written
+    #[argh(switch)]
+    pub(crate) follow: bool,
+    /// how many lines of each are shown first
+    #[argh(option, from_str_fn(decoded), default = "default_of(\"--lines\")")]
+    pub(crate) lines: Given,
+    /// of which stream
+    #[argh(option, from_str_fn(decoded))]
+    pub(crate) stream: Option<Given>,
     /// whether a status is shown again and again
     #[argh(switch)]
     pub(crate) watch: bool,
@@ -180,6 +207,11 @@ impl Given {
     /// What stands in for `option`, from the environment.
     pub(crate) fn from_environment(option: &str, variable: &str, value: OsString) -> Given {
         Given { row: row_of(option), name: variable.to_string(), value, typed: false }
+    }
+
+    /// What stands in for `option` where it was not given, and the table has no value for that.
+    pub(crate) fn default_of(option: &str, value: &str) -> Given {
+        Given { row: row_of(option), name: option.to_string(), value: value.into(), typed: false }
     }
 
     /// Whether it was typed under this name, and not another of the same option.
@@ -436,30 +468,32 @@ fn by_argh(options: &[Given]) -> Options {
         .expect("every row of the table is a field, given as argh wants it")
 }
 
-/// A name and a value as one text for argh, which takes only UTF-8: each byte of the value becomes the character of
-/// that number.
+/// An option's long name, the one that was typed and the value as one text for argh, which takes only UTF-8: each byte
+/// of the value becomes the character of that number.
 fn encoded(given: &Given) -> String {
     let value: String = given.value.as_bytes().iter().map(|byte| char::from(*byte)).collect();
-    format!("{}={value}", given.name)
+    format!("{}={}={value}", given.row.long, given.name)
 }
 
 fn decoded(text: &str) -> Result<Given, String> {
-    let (name, value) = text.split_once('=').expect("encoded() puts one after the name");
+    let (row, rest) = text.split_once('=').expect("encoded() puts one after the long name");
+    let (name, value) = rest.split_once('=').expect("encoded() puts one after the name");
     let byte = |character| u8::try_from(u32::from(character)).expect("encoded() made it of a byte");
     let value = OsString::from_vec(value.chars().map(byte).collect());
-    Ok(Given { row: row_of(name), name: name.to_string(), value, typed: true })
+    Ok(Given { row: row_of(row), name: name.to_string(), value, typed: true })
 }
 
 fn default_of(option: &str) -> Given {
-    let row = row_of(option);
-    let value = row.default.expect("the table has a default for each option that is not optional here");
-    Given { row, name: option.to_string(), value: value.into(), typed: false }
+    let value = row_of(option).default;
+    Given::default_of(
+        option,
+        value.expect("the table has a default for each option that is not optional here"),
+    )
 }
 
 /// The first of its name: what an error says of a value is the same for all commands.
 fn row_of(option: &str) -> &'static OptionRow {
-    let named = |row: &&OptionRow| row.long == option || row.short == Some(option);
-    OPTIONS.iter().find(named).expect("the name was taken from the table")
+    OPTIONS.iter().find(|row| row.long == option).expect("the name was taken from the table")
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   Call ──> run() ─┬─ reading.rs   status, history, events      one question
+//!                   ├─ logs.rs      logs                         where they are; the rest is in files
 //!                   └─ follow.rs    deploy, scale, stop …         an order, and what happens until its answer
 //!   report ──> follow_report() ─────┘                             a start
 //! ```
@@ -17,6 +18,7 @@ mod cells;
 mod connection;
 mod display;
 mod follow;
+mod logs;
 mod output;
 mod page;
 mod reading;
@@ -62,6 +64,14 @@ pub(crate) fn run(call: Call, startup: &Startup) -> u8 {
             Some(signals) => reading::watch(&socket, display, every, startup, &signals, &mut output),
             None => return FAILED,
         },
+        Act::Logs(wanted) if wanted.follow => match signals(startup) {
+            Some(signals) => logs::follow(&socket, &wanted, startup, &signals, &mut output),
+            None => return FAILED,
+        },
+        Act::Logs(wanted) => {
+            startup.restore_mask();
+            logs::logs(&socket, &wanted, &mut output)
+        }
         Act::Events => match signals(startup) {
             Some(signals) => reading::events(&socket, display, startup, &signals, &mut output),
             None => return FAILED,
@@ -137,6 +147,7 @@ fn aim(order: &Order) -> (Option<Aim>, &'static str) {
         Order::Stop(_) => (Some(Aim::Stop), "the stop"),
         Order::Abort => (None, "the abort"),
         Order::Signal(_) => (None, "the signal"),
+        Order::Reopen => (None, "the reopening"),
     }
 }
 
@@ -190,7 +201,13 @@ fn is_reached(socket: &Path) -> bool {
 
 fn not_running(view: &mut View) -> u8 {
     let message = "not running".to_owned();
-    view.answer_of_nobody(&Answer { outcome: Outcome::Done, exit_code: 0, message, generation: None });
+    view.answer_of_nobody(&Answer {
+        outcome: Outcome::Done,
+        exit_code: 0,
+        message,
+        generation: None,
+        stderr: Vec::new(),
+    });
     view.output.tell_loss();
     0
 }

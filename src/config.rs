@@ -10,6 +10,7 @@
 mod address;
 mod call;
 mod files;
+mod logs;
 mod variables;
 
 use std::ffi::{OsStr, OsString};
@@ -20,6 +21,7 @@ pub(crate) use address::{Address, Listener};
 
 use crate::cli::{Given, Options, Typed, UsageError, Verb};
 use crate::core::{OnCrash, Policy, Ready, StopSignal};
+use crate::logs::Logs;
 use crate::signal_names::signal_number;
 use crate::units::parse_duration;
 use crate::wire::control::message::Order;
@@ -47,8 +49,7 @@ pub(crate) struct Config {
     /// Where `GET /livez` and `GET /readyz` are served over TCP.
     pub(crate) health: Option<Address>,
     pub(crate) pid_file: Option<PathBuf>,
-    /// Where notices go; none is stderr.
-    pub(crate) log: Option<PathBuf>,
+    pub(crate) logs: Logs,
 }
 
 /// Where the control socket is.
@@ -72,9 +73,6 @@ pub(crate) struct Daemon {
     pub(crate) bake: Option<Duration>,
     /// What was typed that means nothing to one that is running, as in `-p 8000`.
     pub(crate) for_a_new_one: Vec<String>,
-    /// What workers write is appended to these.
-    pub(crate) stdout: PathBuf,
-    pub(crate) stderr: PathBuf,
     pub(crate) display: Display,
 }
 
@@ -107,6 +105,30 @@ pub(crate) enum Act {
     },
     History,
     Events,
+    Logs(LinesWanted),
+}
+
+/// Which lines of the logs are shown.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct LinesWanted {
+    /// Also those that are written from now on.
+    pub(crate) follow: bool,
+    /// So many of the last ones of each file.
+    pub(crate) lines: usize,
+    /// None: of all workers.
+    pub(crate) slot: Option<u32>,
+    /// None: all of them.
+    pub(crate) stream: Option<LogStream>,
+    /// The caller's, where a srvwrap that has ended may have left its logs.
+    pub(crate) directory: PathBuf,
+}
+
+/// What goes to a place of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum LogStream {
+    Stdout,
+    Stderr,
+    Notices,
 }
 
 /// What a worker reads as its standard input.
@@ -169,7 +191,7 @@ impl Config {
             listeners,
             control,
             pid_file: options.pid_file.as_ref().map(path),
-            log: log(options.log.as_ref(), in_background, surroundings)?,
+            logs: logs::logs(options, in_background, surroundings)?,
         })
     }
 }
@@ -189,8 +211,6 @@ impl Daemon {
             refuse_what_only_a_daemon_has(options)?;
             return Ok(None);
         }
-        refuse_dash(&options.stdout)?;
-        refuse_dash(&options.stderr)?;
         if options.stdin.text() == "inherit" {
             return Err(options.stdin.refused_with("in the background there is none; use srvwrap run"));
         }
@@ -200,31 +220,8 @@ impl Daemon {
             online_timeout: typed_duration(&options.online_timeout)?,
             bake: typed_duration(&options.bake)?,
             for_a_new_one: for_a_new_one(options),
-            stdout: absolute(&options.stdout.value, surroundings),
-            stderr: absolute(&options.stderr.value, surroundings),
             display,
         }))
-    }
-}
-
-/// Where notices go; none is stderr.
-fn log(
-    given: Option<&Given>,
-    in_background: bool,
-    surroundings: &Surroundings,
-) -> Result<Option<PathBuf>, UsageError> {
-    match given {
-        None => Ok(in_background.then(|| surroundings.directory.join("srvwrap.log"))),
-        Some(given) if given.value == "-" && !in_background => Ok(None),
-        Some(given) => refuse_dash(given).map(|()| Some(absolute(&given.value, surroundings))),
-    }
-}
-
-/// What stands for a terminal or a pipe is lost with the caller.
-fn refuse_dash(given: &Given) -> Result<(), UsageError> {
-    match given.value == "-" {
-        true => Err(given.refused_with("in the background nobody reads it; give a path")),
-        false => Ok(()),
     }
 }
 
@@ -234,13 +231,15 @@ fn typed_duration(given: &Given) -> Result<Option<Duration>, UsageError> {
 
 /// As they were typed, those that no deploy can change.
 fn for_a_new_one(options: &Options) -> Vec<String> {
-    let Options { ready, stop_timeout, stop_signal, on_crash, stdin, stdout, stderr, .. } = options;
-    let with_default = [ready, stop_timeout, stop_signal, on_crash, stdin, stdout, stderr];
-    let others = [&options.pid_file, &options.health, &options.log];
+    let Options { ready, stop_timeout, stop_signal, on_crash, stdin, stdout, stderr, log, .. } = options;
+    let Options { log_format, max_log_size, log_keep, log_full, log_every, log_total, .. } = options;
+    let with_default = [ready, stop_timeout, stop_signal, on_crash, stdin];
+    let with_default = with_default.into_iter().chain([log_format, max_log_size, log_keep, log_full]);
+    let others = [&options.pid_file, &options.health, stdout, stderr, log, log_every, log_total];
     let switches =
         [("--stop-leader-only", options.stop_leader_only), ("--node-channel", options.node_channel)];
     let typed = options.listen.iter();
-    let typed = typed.chain(with_default.into_iter().filter_map(Given::typed));
+    let typed = typed.chain(with_default.filter_map(Given::typed));
     let typed = typed.chain(others.into_iter().flatten()).map(Given::to_string);
     let switches = switches.into_iter().filter(|(_, given)| *given).map(|(name, _)| name.to_string());
     typed.chain(switches).collect()
@@ -251,15 +250,7 @@ fn stays(options: &Options) -> Result<bool, UsageError> {
     options.daemon_mode.as_ref().map_or(Ok(false), |given| call::truth(given).map(|daemon| !daemon))
 }
 
-/// In the foreground output goes where srvwrap's own goes, which naught calls `-`.
 fn refuse_what_only_a_daemon_has(options: &Options) -> Result<(), UsageError> {
-    for given in [&options.stdout, &options.stderr].into_iter().filter_map(Given::typed) {
-        if given.value != "-" {
-            return Err(given.refused_with(
-                "with --daemon-mode false the workers write where srvwrap does; give -, or leave it out",
-            ));
-        }
-    }
     let switches = [("--or-deploy", options.or_deploy), ("--quiet", options.quiet), ("--json", options.json)];
     match switches.into_iter().find(|(_, given)| *given) {
         Some((name, _)) => Err(UsageError::BadWord {

@@ -16,6 +16,7 @@
 //! loop. What was read from a worker lies in memory that both processes share: a log writer that dies loses none of it.
 #![forbid(unsafe_code)]
 
+mod archive_name;
 pub(crate) mod backlog;
 pub(crate) mod block;
 pub(crate) mod form;
@@ -25,7 +26,7 @@ pub(crate) mod tail;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Where a stream goes.
@@ -54,8 +55,15 @@ impl LogPath {
         LogPath(path)
     }
 
+    /// None for what is no file: `-`, `/dev/null` and the names of srvwrap's own streams, as `GET /status` has them.
+    pub(crate) fn of_file(place: &OsStr) -> Option<LogPath> {
+        let is_none = ["/dev/null", "/dev/stdout", "/dev/stderr"].iter().any(|name| place == *name);
+        let is_file = place.as_bytes().starts_with(b"/") && !is_none;
+        is_file.then(|| LogPath(PathBuf::from(place)))
+    }
+
     /// As it was given, `{slot}` included.
-    pub(crate) fn as_given(&self) -> &std::path::Path {
+    pub(crate) fn as_given(&self) -> &Path {
         &self.0
     }
 
@@ -77,6 +85,69 @@ impl LogPath {
         PathBuf::from(OsString::from_vec(path))
     }
 }
+
+impl LogPath {
+    /// The slot whose file this is, where there is one for each.
+    pub(crate) fn slot_of(&self, path: &Path) -> Option<u32> {
+        let at = find_slot(self.0.as_os_str())?;
+        let (head, path_bytes) = (&self.0.as_os_str().as_bytes()[..at], path.as_os_str().as_bytes());
+        let rest = path_bytes.strip_prefix(head)?;
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let slots = (1..=digits.min(LONGEST_SLOT)).filter_map(|length| {
+            // Only digits: it is UTF-8, and a number.
+            std::str::from_utf8(&rest[..length]).ok()?.parse().ok()
+        });
+        slots.into_iter().find(|slot| self.of_slot(*slot).as_os_str() == path.as_os_str())
+    }
+
+    /// Whether this is a file of it, for whatever slot.
+    pub(crate) fn leads_to(&self, path: &Path) -> bool {
+        self.0 == path || self.slot_of(path).is_some()
+    }
+
+    /// A slot for which this path leads to a file that is one of the other's too.
+    pub(crate) fn common_slot(&self, other: &LogPath) -> Option<u32> {
+        if !self.is_per_slot() {
+            return None;
+        }
+        if !other.is_per_slot() {
+            return self.slot_of(&other.0);
+        }
+        // Where the first or the last bytes differ no slot makes them the same.
+        let (one, two) = (self.0.as_os_str().as_bytes(), other.0.as_os_str().as_bytes());
+        let ends = |path: &[u8]| memchr::memmem::rfind(path, SLOT).unwrap_or(0) + SLOT.len();
+        let (one_head, two_head) = (find_slot(self.0.as_os_str())?, find_slot(other.0.as_os_str())?);
+        let head = one_head.min(two_head);
+        let tail = (one.len() - ends(one)).min(two.len() - ends(two));
+        if one[..head] != two[..head] || one[one.len() - tail..] != two[two.len() - tail..] {
+            return None;
+        }
+        (0..MOST_SLOTS).find(|slot| other.slot_of(&self.of_slot(*slot)).is_some())
+    }
+}
+
+/// Slots are numbered from 0 to one less.
+const MOST_SLOTS: u32 = 65535;
+/// Digits of the last of them.
+const LONGEST_SLOT: usize = 5;
+
+/// The file whose archive this path names: `app.log` of `app.log.20261120T100000.123Z`, with or without `.gz` or
+/// `.gz.tmp` behind it.
+pub(crate) fn without_stamp(path: &Path) -> Option<PathBuf> {
+    let bytes = path.as_os_str().as_bytes();
+    let bytes = bytes.strip_suffix(b".tmp").filter(|bytes| bytes.ends_with(b".gz")).unwrap_or(bytes);
+    let bytes = bytes.strip_suffix(b".gz").unwrap_or(bytes);
+    let (source, stamp) = bytes.split_at_checked(bytes.len().checked_sub(STAMP.len())?)?;
+    let is_stamp = stamp.iter().zip(STAMP).all(|(byte, form)| match form {
+        b'0' => byte.is_ascii_digit(),
+        _ => byte == form,
+    });
+    let has_name = source.last().is_some_and(|byte| *byte != b'/');
+    (is_stamp && has_name).then(|| PathBuf::from(OsStr::from_bytes(source)))
+}
+
+/// What stands behind a file's name in that of an archive; each 0 stands for a digit.
+const STAMP: &[u8] = b".00000000T000000.000Z";
 
 /// What stands for the slot's number in a path.
 const SLOT: &[u8] = b"{slot}";
@@ -144,5 +215,63 @@ mod tests {
         let path = LogPath::new(PathBuf::from("/var/log/app.log"));
         assert!(!path.is_per_slot());
         assert_eq!(path.of_slot(12), PathBuf::from("/var/log/app.log"));
+    }
+
+    fn path(text: &str) -> LogPath {
+        LogPath::new(PathBuf::from(text))
+    }
+
+    #[test]
+    fn a_file_of_a_slot_is_known_by_its_path() {
+        for (pattern, file, slot) in [
+            ("/a-{slot}.log", "/a-0.log", Some(0)),
+            ("/a-{slot}.log", "/a-65534.log", Some(65534)),
+            ("/a-{slot}.log", "/a-00.log", None),
+            ("/a-{slot}.log", "/a-.log", None),
+            ("/a-{slot}.log", "/a-1.log.gz", None),
+            ("/{slot}/a-{slot}", "/7/a-7", Some(7)),
+            ("/{slot}/a-{slot}", "/7/a-8", None),
+            ("/a{slot}2", "/a12", Some(1)),
+            ("/a{slot}{slot}", "/a1212", Some(12)),
+            ("/a.log", "/a.log", None),
+        ] {
+            assert_eq!(path(pattern).slot_of(Path::new(file)), slot, "{pattern} {file}");
+        }
+    }
+
+    #[test]
+    fn two_patterns_that_meet_in_some_slot_are_found() {
+        for (one, two, slot) in [
+            ("/a{slot}", "/a1{slot}", Some(10)),
+            ("/a{slot}", "/a{slot}0", Some(10)),
+            ("/{slot}/a", "/3/a", Some(3)),
+            ("/out-{slot}.log", "/err-{slot}.log", None),
+            ("/a-{slot}.out", "/a-{slot}.err", None),
+            ("/a{slot}b", "/a{slot}{slot}b", Some(11)),
+            ("/a", "/a", None),
+        ] {
+            assert_eq!(path(one).common_slot(&path(two)), slot, "{one} {two}");
+        }
+    }
+
+    #[test]
+    fn only_the_name_of_an_archive_names_its_source() {
+        let stamp = ".20261120T100000.123Z";
+        for end in ["", ".gz", ".gz.tmp"] {
+            let archive = format!("/var/app.log{stamp}{end}");
+            assert_eq!(without_stamp(Path::new(&archive)), Some(PathBuf::from("/var/app.log")), "{end}");
+        }
+        for name in [
+            "/var/app.log",
+            "/app.log.1",
+            "/app.log.20261120",
+            "/app.log.gz",
+            "/.20261120T100000.123Z",
+            "/app.log.2026112xT100000.123Z",
+            "/app.log.20261120T100000.123Z.bak",
+            "/app.log.20261120T100000.123Z.tmp",
+        ] {
+            assert_eq!(without_stamp(Path::new(name)), None, "{name}");
+        }
     }
 }

@@ -38,6 +38,7 @@ mod core;
 mod environment;
 mod event_loop;
 mod log;
+mod log_writer;
 mod logs;
 mod signal_names;
 mod start;
@@ -96,7 +97,9 @@ fn obey(typed: Typed, startup: Startup) -> ExitCode {
         | Verb::Stop
         | Verb::Status
         | Verb::Events
-        | Verb::Signal => Call::from_typed(typed, &surroundings).map(|call| client::run(call, &startup)),
+        | Verb::Signal
+        | Verb::Reopen
+        | Verb::Logs => Call::from_typed(typed, &surroundings).map(|call| client::run(call, &startup)),
     };
     code.map_or_else(|error| refuse(&error, USAGE), ExitCode::from)
 }
@@ -112,7 +115,7 @@ fn start_typed(typed: &Typed, surroundings: Surroundings, startup: Startup) -> R
 
 fn run(config: Config, surroundings: Surroundings, startup: Startup) -> u8 {
     let spec = spec_of(&config, surroundings);
-    serve(Start { startup, config, spec, report: None, stderr: None })
+    serve(Start { startup, config, spec, report: None, elsewhere: None })
 }
 
 /// Runs until the end, and returns the exit code.

@@ -19,6 +19,7 @@ use crate::client;
 use crate::config::{Act, Call, Config, Daemon, Display};
 use crate::core::Spec;
 use crate::event_loop::Start;
+use crate::logs::Destination;
 use crate::sys::control::{ConnectError, connect};
 use crate::sys::daemon::{Side, Stays, divide, settle, stays};
 use crate::sys::report::Report;
@@ -43,21 +44,27 @@ pub(crate) fn start(config: Config, daemon: &Daemon, spec: Spec, startup: Startu
     }
     match divide() {
         Ok(Side::Caller { report }) => {
-            let log = config.log.as_deref().unwrap_or(&daemon.stderr);
+            let log = path_of(&config.logs.notices);
             client::follow_report(report, daemon.display, &config.control.path, log, &startup)
         }
-        Ok(Side::Daemon { report }) => match settle(&daemon.stdout, &daemon.stderr, &report) {
+        Ok(Side::Daemon { report }) => match settle(&report) {
             Ok(()) => {
-                let stderr = Some(daemon.stderr.clone()).filter(|path| path != Path::new("/dev/null"));
-                serve(Start { startup, config, spec, report: Some(report), stderr })
+                serve(Start { startup, config, spec, report: Some(report), elsewhere: Some(ELSEWHERE) })
             }
-            Err(error) if error.is_forbidden() => not_started(report, &format!("{error} ({ELSEWHERE})")),
-            Err(error) => not_started(report, &error.to_string()),
+            Err(errno) => not_started(report, &format!("cannot open /dev/null: {}", errno.desc())),
         },
         Err(errno) => {
             complain(&format_args!("cannot make a process for the background: {}", errno.desc()));
             FAILED
         }
+    }
+}
+
+/// A daemon has no stdout and stderr of its own.
+fn path_of(destination: &Destination) -> &Path {
+    match destination {
+        Destination::File(path) => path.as_given(),
+        Destination::Own(_) | Destination::Null => Path::new("/dev/null"),
     }
 }
 
@@ -128,6 +135,7 @@ pub(crate) fn not_started(mut report: Report, message: &str) -> u8 {
         exit_code: FAILED,
         message: message.to_string(),
         generation: None,
+        stderr: Vec::new(),
     }));
     report.finish();
     FAILED

@@ -1,7 +1,10 @@
 //! Numbers with a unit, as users write them.
 //!
-//! `500ms`, `30s`, `2m`, `1h`; a bare number is seconds; `1.5s` is one and a half. Nothing else: no signs, no
+//! `500ms`, `30s`, `2m`, `1h`, `1d`; a bare number is seconds; `1.5s` is one and a half. Nothing else: no signs, no
 //! exponents, no `1m30s`. Reckoned in whole nanoseconds, so that what is written is what is meant.
+//!
+//! `10485760`, `10M`, `10MiB`, `10mb`: all of them the same size, since K, M and G are powers of 1024 here whatever
+//! stands behind them. Whole numbers only.
 //!
 //! What this module does not do: know which option the text was given to, or whether zero makes sense there.
 
@@ -47,6 +50,7 @@ fn unit_nanos(unit: &str) -> Option<u128> {
         "" | "s" => Some(1_000_000_000),
         "m" => Some(60 * 1_000_000_000),
         "h" => Some(3_600 * 1_000_000_000),
+        "d" => Some(86_400 * 1_000_000_000),
         _ => None,
     }
 }
@@ -69,6 +73,46 @@ fn nanos_in(number: &str, unit_nanos: u128) -> Result<u128, DurationError> {
     Ok(nanos)
 }
 
+/// Why a text is not a size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SizeError {
+    Malformed,
+    TooLarge,
+}
+
+impl fmt::Display for SizeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SizeError::Malformed => "not a size",
+            SizeError::TooLarge => "no disk is so large",
+        })
+    }
+}
+
+/// Reads a size, in bytes.
+pub(crate) fn parse_size(text: &str) -> Result<u64, SizeError> {
+    let unit_start = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_start);
+    let unit = unit.to_ascii_lowercase();
+    let shift = match unit.strip_suffix("ib").or(unit.strip_suffix('b')).unwrap_or(&unit) {
+        // As in `10b`, but an `ib` is a part of nothing.
+        "" if unit != "ib" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        _ => return Err(SizeError::Malformed),
+    };
+    if number.is_empty() {
+        return Err(SizeError::Malformed);
+    }
+    // Only digits are left, so what cannot be read is too large.
+    let number: u64 = number.parse().map_err(|_| SizeError::TooLarge)?;
+    number.checked_mul(1 << shift).filter(|bytes| *bytes <= LARGEST).ok_or(SizeError::TooLarge)
+}
+
+/// What the kernel counts places in a file by.
+const LARGEST: u64 = i64::MAX as u64;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,6 +125,7 @@ mod tests {
             ("30s", 30_000),
             ("2m", 120_000),
             ("1h", 3_600_000),
+            ("1d", 86_400_000),
             ("7", 7_000),
             ("0", 0),
             ("0ms", 0),
@@ -103,7 +148,7 @@ mod tests {
     #[test]
     fn what_is_not_a_number_with_one_of_the_units_is_refused() {
         for text in [
-            "", "s", "ms", "nan", "inf", "1d", "1S", "1 s", " 1s", "1s ", "+1s", "1e3", "1e3s", "1m30s",
+            "", "s", "ms", "nan", "inf", "1D", "1S", "1 s", " 1s", "1s ", "+1s", "1e3", "1e3s", "1m30s",
             ".5s", "5.s", "1.2.3s", "1,5s", "0x10", "--1", "-", "-x", "١s", "1µs",
         ] {
             assert_eq!(parse_duration(text), Err(DurationError::Malformed), "{text}");
@@ -119,10 +164,34 @@ mod tests {
     #[test]
     fn a_year_is_the_longest() {
         assert_eq!(parse_duration("8760h"), Ok(LONGEST));
+        assert_eq!(parse_duration("365d"), Ok(LONGEST));
         for text in
             ["8760.1h", "31536001", "18446744073709551615h", "18446744073709551616", "9".repeat(400).as_str()]
         {
             assert_eq!(parse_duration(text), Err(DurationError::TooLong), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_size_is_in_bytes_or_in_powers_of_1024_however_they_are_written() {
+        for text in ["10485760", "10485760B", "10240k", "10240KiB", "10M", "10m", "10MB", "10mib", "010M"] {
+            assert_eq!(parse_size(text), Ok(10 * 1024 * 1024), "{text}");
+        }
+        assert_eq!(parse_size("1G"), Ok(1024 * 1024 * 1024));
+        assert_eq!(parse_size("0"), Ok(0));
+        assert_eq!(parse_size("9223372036854775807"), Ok(LARGEST));
+    }
+
+    #[test]
+    fn what_is_not_a_whole_number_with_one_of_those_is_no_size() {
+        for text in [
+            "", "M", "-1", "+1", "1.5M", "1 M", " 1M", "1M ", "1T", "1ib", "ib", "1e6", "1MiBs", "1Mi",
+            "1bb", "١k",
+        ] {
+            assert_eq!(parse_size(text), Err(SizeError::Malformed), "{text}");
+        }
+        for text in ["9223372036854775808", "18446744073709551616", "8589934592G", "99999999999999999999k"] {
+            assert_eq!(parse_size(text), Err(SizeError::TooLarge), "{text}");
         }
     }
 
@@ -135,6 +204,7 @@ mod tests {
         #[test]
         fn no_text_makes_it_panic(text in ".*") {
             let _ = parse_duration(&text);
+            let _ = parse_size(&text);
         }
     }
 }

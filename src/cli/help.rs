@@ -76,7 +76,7 @@ const SECTIONS: &[Section] = &[
     Section {
         title: "Durations",
         verbs: &[Verb::Run, Verb::Start, Verb::Deploy, Verb::Rollback, Verb::Stop, Verb::Status],
-        entries: &[("500ms 30s 2m 1h", "A bare number is seconds; 1.5s is one and a half.")],
+        entries: &[("500ms 30s 2m 1h 1d", "A bare number is seconds; 1.5s is one and a half.")],
     },
     Section {
         title: "Signals to srvwrap",
@@ -92,6 +92,7 @@ const SECTIONS: &[Section] = &[
                 "Deploy: start new workers beside the old ones, which stop once all new ones are online.",
             ),
             ("TTIN, TTOU", "One worker more, one worker less."),
+            ("USR1", "Open the log files anew, for programs that have moved them."),
             ("USR2", "Ignored, with a notice."),
         ],
     },
@@ -171,6 +172,18 @@ fn exit_codes(verb: Verb) -> Vec<Entry> {
             ("1", "srvwrap may not be asked (another user's), or its answer was cut off."),
             usage,
             not_running,
+        ],
+        Verb::Reopen => vec![
+            ("0", "Every log file is open anew, or there is none."),
+            ("1", "One cannot be opened, or srvwrap may not be asked (another user's)."),
+            usage,
+            not_running,
+        ],
+        Verb::Logs => vec![
+            ("0", "Shown; or --follow was ended by Ctrl-C, or by the end of srvwrap."),
+            ("1", "There is no log file, or it cannot be read."),
+            usage,
+            ("3", "No srvwrap is running there, and none has left a log file here."),
         ],
         Verb::Signal => vec![
             ("0", "Sent."),
@@ -255,6 +268,8 @@ mod tests {
             (Verb::Status, &["0", "1", "2", "3"]),
             (Verb::History, &["0", "1", "2", "3"]),
             (Verb::Events, &["0", "1", "2", "3"]),
+            (Verb::Reopen, &["0", "1", "2", "3"]),
+            (Verb::Logs, &["0", "1", "2", "3"]),
         ] {
             assert_eq!(codes(verb), expected, "{verb:?}");
         }

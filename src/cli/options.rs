@@ -52,10 +52,20 @@ const SWITCH: OptionRow = OptionRow {
 const RUNS: &[Verb] = &[Verb::Run, Verb::Start];
 const DEPLOYS: &[Verb] = &[Verb::Deploy, Verb::Rollback];
 /// Commands that wait for something, and show how it goes on.
-const LONG: &[Verb] =
-    &[Verb::Start, Verb::Deploy, Verb::Rollback, Verb::Abort, Verb::Scale, Verb::Stop, Verb::Signal];
+const LONG: &[Verb] = &[
+    Verb::Start,
+    Verb::Deploy,
+    Verb::Rollback,
+    Verb::Abort,
+    Verb::Scale,
+    Verb::Stop,
+    Verb::Signal,
+    Verb::Reopen,
+];
 const ALL: &[Verb] = &Verb::ALL;
-const ALL_BUT_RUN: &[Verb] = Verb::ALL.split_at(1).1;
+/// Commands that answer: all but `run`, and `logs`, whose lines are what they are.
+const ANSWERING: &[Verb] = Verb::ALL.split_at(1).1.split_at(11).0;
+const LOGS: &[Verb] = &[Verb::Logs];
 
 const A_DURATION: &str = "a duration, as in 500ms, 30s, 2m or 1h";
 const A_DURATION_OR_NONE: &str = "a duration, as in 500ms, 30s, 2m or 1h, or none";
@@ -186,28 +196,72 @@ pub(crate) static OPTIONS: &[OptionRow] = &[
         ..SWITCH
     },
     OptionRow {
-        long: "--log",
-        value: Some("FILE"),
-        remedy: "a path, or - for stderr",
-        help: "Append notices to this file, each with its time. Default: stderr; after start, srvwrap.log.",
-        ..SWITCH
-    },
-    OptionRow {
         long: "--stdout",
-        value: Some("FILE"),
-        remedy: "a path",
-        default: Some("stdout.log"),
-        help: "Append what the workers write to stdout to this file.",
-        verbs: &[Verb::Start],
+        value: Some("DEST"),
+        remedy: "a path, or - for srvwrap's own",
+        help: "Where the workers' stdout goes: to a file; with {slot} in its path, to one for each slot; to /dev/null; \
+               or, as -, to srvwrap's own stdout. Default: -; after start, stdout.log.",
         ..SWITCH
     },
     OptionRow {
         long: "--stderr",
-        value: Some("FILE"),
-        remedy: "a path",
-        default: Some("stderr.log"),
-        help: "Append what the workers write to stderr to this file.",
-        verbs: &[Verb::Start],
+        value: Some("DEST"),
+        remedy: "a path, or - for srvwrap's own",
+        help: "The same of their stderr. Default: -; after start, stderr.log.",
+        ..SWITCH
+    },
+    OptionRow {
+        long: "--log",
+        value: Some("DEST"),
+        remedy: "a path, or - for stderr",
+        help: "Where srvwrap's notices go; in a file each has its time. Default: stderr; after start, srvwrap.log.",
+        ..SWITCH
+    },
+    OptionRow {
+        long: "--log-format",
+        value: Some("plain|prefix|json"),
+        remedy: "plain, prefix or json",
+        default: Some("plain"),
+        help: "How a line looks: as it was written, behind its time, program and slot, or as a JSON object.",
+        ..SWITCH
+    },
+    OptionRow {
+        long: "--max-log-size",
+        value: Some("SIZE"),
+        remedy: "a size, as in 10M, or 0 for never",
+        default: Some("10M"),
+        help: "Begin a new file when one would be larger; 10k, 10M, 1G. 0: never.",
+        ..SWITCH
+    },
+    OptionRow {
+        long: "--log-every",
+        value: Some("DURATION"),
+        remedy: "a duration, as in 1h or 1d",
+        help: "Begin a new file so often too: with 1h at each full hour, with 1d at midnight, UTC.",
+        ..SWITCH
+    },
+    OptionRow {
+        long: "--log-keep",
+        value: Some("N"),
+        remedy: "a number of archives",
+        default: Some("10"),
+        help: "How many old files of each are kept, compressed.",
+        ..SWITCH
+    },
+    OptionRow {
+        long: "--log-total",
+        value: Some("SIZE"),
+        remedy: "a size, as in 1G",
+        help: "And how many bytes of them. Default: no limit.",
+        ..SWITCH
+    },
+    OptionRow {
+        long: "--log-full",
+        value: Some("block|drop-new|drop-old"),
+        remedy: "block, drop-new or drop-old",
+        default: Some("block"),
+        help: "What happens to lines that cannot be written as fast as they come: they wait, and with them their \
+               worker; or the newest, or the oldest of them, are dropped and counted.",
         ..SWITCH
     },
     OptionRow {
@@ -324,6 +378,39 @@ pub(crate) static OPTIONS: &[OptionRow] = &[
         ..SWITCH
     },
     OptionRow {
+        long: "--follow",
+        short: Some("-f"),
+        help: "Go on with what is written from now on, until Ctrl-C, or until srvwrap ends.",
+        verbs: LOGS,
+        ..SWITCH
+    },
+    OptionRow {
+        long: "--lines",
+        short: Some("-n"),
+        value: Some("N|all"),
+        remedy: "a number of lines, or all",
+        default: Some("10"),
+        help: "So many of the last lines of each file.",
+        verbs: LOGS,
+        ..SWITCH
+    },
+    OptionRow {
+        long: "--slot",
+        value: Some("N"),
+        remedy: "the number of a slot, from 0",
+        help: "Only what the worker of this slot wrote.",
+        verbs: LOGS,
+        ..SWITCH
+    },
+    OptionRow {
+        long: "--stream",
+        value: Some("stdout|stderr|notices"),
+        remedy: "stdout, stderr or notices",
+        help: "Only these. Default: all three.",
+        verbs: LOGS,
+        ..SWITCH
+    },
+    OptionRow {
         long: "--watch",
         help: "Show it again and again, until Ctrl-C.",
         verbs: &[Verb::Status],
@@ -348,7 +435,7 @@ pub(crate) static OPTIONS: &[OptionRow] = &[
         ..SWITCH
     },
     OptionRow { long: "--quiet", help: "Say nothing but what went wrong.", verbs: LONG, ..SWITCH },
-    OptionRow { long: "--json", help: "Print JSON, one object a line.", verbs: ALL_BUT_RUN, ..SWITCH },
+    OptionRow { long: "--json", help: "Print JSON, one object a line.", verbs: ANSWERING, ..SWITCH },
     OptionRow { long: "--help", short: Some("-h"), help: "Print this and exit.", verbs: ALL, ..SWITCH },
     OptionRow {
         long: "--version",

@@ -9,7 +9,7 @@ use super::Verb;
 use super::options::options_of;
 
 /// What other tools call it: pm2, naught, systemctl, einhornsh. Some of them are programs too, of which none serves.
-const OF_OTHER_TOOLS: [(&str, Verb); 17] = [
+const OF_OTHER_TOOLS: [(&str, Verb); 21] = [
     ("restart", Verb::Deploy),
     ("reload", Verb::Deploy),
     ("upgrade", Verb::Deploy),
@@ -27,6 +27,10 @@ const OF_OTHER_TOOLS: [(&str, Verb); 17] = [
     ("state", Verb::Status),
     ("info", Verb::Status),
     ("monit", Verb::Status),
+    ("reloadLogs", Verb::Reopen),
+    ("log", Verb::Logs),
+    ("tail", Verb::Logs),
+    ("journal", Verb::Logs),
 ];
 
 /// The command that `word` may have been meant as: what another tool calls it, or a slip in typing. The shorter a

@@ -16,17 +16,19 @@ pub(crate) enum Verb {
     Status,
     Events,
     Signal,
+    Reopen,
+    Logs,
 }
 
 /// Commands that later versions have: a program of such a name is not run by accident in this one.
-const FUTURE: [&str; 5] = ["logs", "reopen", "pause", "resume", "check"];
+const FUTURE: [&str; 3] = ["pause", "resume", "check"];
 
 pub(super) fn is_future(word: &OsStr) -> bool {
     FUTURE.iter().any(|name| word == *name)
 }
 
 impl Verb {
-    pub(crate) const ALL: [Verb; 11] = [
+    pub(crate) const ALL: [Verb; 13] = [
         Verb::Run,
         Verb::Start,
         Verb::Deploy,
@@ -38,6 +40,8 @@ impl Verb {
         Verb::Status,
         Verb::Events,
         Verb::Signal,
+        Verb::Reopen,
+        Verb::Logs,
     ];
 
     /// The command of this name, or of the name that naught has for it.
@@ -61,6 +65,8 @@ impl Verb {
             Verb::Status => "status",
             Verb::Events => "events",
             Verb::Signal => "signal",
+            Verb::Reopen => "reopen",
+            Verb::Logs => "logs",
         }
     }
 
@@ -77,8 +83,9 @@ impl Verb {
             Verb::Deploy => "deploy [-- PROGRAM]",
             Verb::Scale => "scale N|+K|-K",
             Verb::Signal => "signal NAME",
+            Verb::Logs => "logs [-f]",
             Verb::Abort | Verb::Rollback | Verb::History | Verb::Stop => self.name(),
-            Verb::Status | Verb::Events => self.name(),
+            Verb::Status | Verb::Events | Verb::Reopen => self.name(),
         }
     }
 
@@ -95,6 +102,8 @@ impl Verb {
             Verb::Status => "srvwrap status [OPTIONS] [SOCKET]",
             Verb::Events => "srvwrap events [OPTIONS] [SOCKET]",
             Verb::Signal => "srvwrap signal [OPTIONS] NAME [SOCKET]",
+            Verb::Reopen => "srvwrap reopen [OPTIONS] [SOCKET]",
+            Verb::Logs => "srvwrap logs [OPTIONS] [SOCKET]",
         }
     }
 
@@ -112,6 +121,8 @@ impl Verb {
             Verb::Status => "Show the workers, the sockets and the deploy in progress.",
             Verb::Events => "Show what happens, as it happens.",
             Verb::Signal => "Send a signal to the workers that are online.",
+            Verb::Reopen => "Open the log files anew, after something moved them.",
+            Verb::Logs => "Show the last lines of the log files, and what follows.",
         }
     }
 }

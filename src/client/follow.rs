@@ -98,7 +98,9 @@ impl<'a> Follow<'a> {
     ) -> Result<Follow<'a>, Trouble> {
         let on_interrupt = match order {
             Order::Deploy(_) | Order::Rollback(_) => OnInterrupt::Abort,
-            Order::Abort | Order::Scale(_) | Order::Stop(_) | Order::Signal(_) => OnInterrupt::Leave,
+            Order::Abort | Order::Scale(_) | Order::Stop(_) | Order::Signal(_) | Order::Reopen => {
+                OnInterrupt::Leave
+            }
         };
         let events = if with_facts && view.shows_facts() { Some(subscribe(socket)?) } else { None };
         // The order is carried out also where there is no room for one who listens.

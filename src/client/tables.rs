@@ -15,7 +15,7 @@ use std::cmp::Reverse;
 use std::ffi::OsStr;
 
 use crate::wire::control::message::{Deployed, Outcome};
-use crate::wire::control::status::{Deploying, Listener, Status, Waiting, Worker};
+use crate::wire::control::status::{Deploying, Listener, LogFile, Status, Waiting, Worker};
 use crate::wire::control::text::Text;
 
 use super::cells::{Bytes, Side, Table, Took, clean};
@@ -25,7 +25,7 @@ pub(super) fn status(status: &Status) -> Page {
     let facts = [headline(status)].into_iter().chain(status.deploy.iter().map(deploying));
     Page {
         head: facts.map(|fact| clean(&fact)).chain([program(status)]).collect(),
-        failures: failures(status),
+        failures: failures(status).into_iter().chain(status.logs.files.iter().filter_map(log_file)).collect(),
         workers: workers(&status.workers),
         troubled: status.workers.iter().map(is_troubled).collect(),
         listeners: status.listeners.iter().map(|known| clean(&listener(known))).collect(),
@@ -106,6 +106,24 @@ fn failures(status: &Status) -> Vec<String> {
     lines.extend(failed.into_iter().filter_map(failure));
     lines.dedup();
     lines.iter().map(|line| clean(line)).collect()
+}
+
+/// Only where something is wrong, or lines are missing.
+fn log_file(file: &LogFile) -> Option<String> {
+    let path = file.path.0.to_string_lossy();
+    // A sentence about a file mostly names it.
+    let trouble = file.trouble.as_ref().map(|trouble| match trouble.contains(path.as_ref()) {
+        true => trouble.clone(),
+        false => format!("{path}: {trouble}"),
+    });
+    let (were, bytes) = (if file.dropped_lines == 1 { " was" } else { "s were" }, Bytes(file.dropped_bytes));
+    let dropped = format!("{} line{were} dropped ({bytes})", file.dropped_lines);
+    match (trouble, file.dropped_lines) {
+        (None, 0) => None,
+        (Some(trouble), 0) => Some(clean(&trouble)),
+        (None, _) => Some(clean(&format!("{path}: {dropped}"))),
+        (Some(trouble), _) => Some(clean(&format!("{trouble}; {dropped}"))),
+    }
 }
 
 fn waiting(waiting: &Waiting) -> String {
@@ -196,6 +214,7 @@ pub(super) fn exit_code(status: &Status) -> u8 {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::wire::control::status::Logs;
     use std::time::Duration;
 
     pub(in crate::client) fn worker(slot: u32, pid: u32, generation: u32, state: &str) -> Worker {
@@ -233,7 +252,32 @@ pub(super) mod tests {
             waiting: Vec::new(),
             deploy: None,
             listeners: Vec::new(),
+            logs: Logs::default(),
         }
+    }
+
+    #[test]
+    fn a_log_file_is_told_only_where_something_is_wrong_with_it() {
+        let file = |path: &str, dropped_lines, trouble: Option<&str>| LogFile {
+            path: path.into(),
+            dropped_lines,
+            dropped_bytes: dropped_lines * 2048,
+            trouble: trouble.map(str::to_owned),
+        };
+        let mut known = serving(vec![worker(0, 4712, 2, "online")]);
+        known.logs.files = vec![
+            file("/a.log", 0, None),
+            file("/b.log", 1, None),
+            file("/c.log", 0, Some("cannot write /c.log: no\nroom")),
+            file("/d.log", 3, Some("it is slow")),
+        ];
+        let lines = status(&known).lines(usize::MAX);
+        let told = [
+            "/b.log: 1 line was dropped (2K)",
+            "cannot write /c.log: no\\nroom",
+            "/d.log: it is slow; 3 lines were dropped (6K)",
+        ];
+        assert_eq!(lines[2..5], told);
     }
 
     #[test]

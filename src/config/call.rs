@@ -14,8 +14,8 @@ use crate::wire::control::message::{Deploy, Order, Scale, Signal, Stop};
 use crate::wire::control::text::Text;
 
 use super::{
-    Act, Call, Display, MOST_WORKERS, Surroundings, absolute, all_digits, count, display, duration,
-    duration_above_zero, files, variables,
+    Act, Call, Display, LinesWanted, LogStream, MOST_WORKERS, Surroundings, absolute, all_digits, count,
+    display, duration, duration_above_zero, files, variables,
 };
 
 impl Call {
@@ -41,6 +41,8 @@ impl Call {
             Verb::Status => Act::Status { watch: watch(&options, display)? },
             Verb::History => Act::History,
             Verb::Events => Act::Events,
+            Verb::Reopen => Act::Order(Order::Reopen),
+            Verb::Logs => Act::Logs(lines_wanted(&options, surroundings)?),
         };
         Ok(Call { socket, display, act })
     }
@@ -175,8 +177,7 @@ fn signal(word: &OsStr, options: &Options) -> Result<Signal, UsageError> {
             "no such signal; give TERM, USR1, USR2, WINCH or another name, or a number from 1 to 64";
         return Err(UsageError::BadWord { word: word.to_os_string(), because: because.to_string() });
     }
-    let slot = options.slot.as_ref().map(|given| number(given, 0, MOST_WORKERS - 1)).transpose()?;
-    Ok(Signal { signal, slot })
+    Ok(Signal { signal, slot: slot(options)? })
 }
 
 fn stop(options: &Options) -> Result<Stop, UsageError> {
@@ -185,6 +186,33 @@ fn stop(options: &Options) -> Result<Stop, UsageError> {
         Some(given) if options.now => Err(given.refused_with("--now gives no time at all; give one of them")),
         Some(_) | None => Ok(Stop { timeout, now: options.now }),
     }
+}
+
+fn lines_wanted(options: &Options, surroundings: &Surroundings) -> Result<LinesWanted, UsageError> {
+    let lines = match options.lines.text() {
+        "all" => usize::MAX,
+        _ => number(&options.lines, 0, u32::MAX)? as usize,
+    };
+    let stream = options.stream.as_ref().map(|given| match given.text() {
+        "stdout" => Ok(LogStream::Stdout),
+        "stderr" => Ok(LogStream::Stderr),
+        "notices" => Ok(LogStream::Notices),
+        _ => Err(given.refused("there is no such stream")),
+    });
+    let (stream, slot) = (stream.transpose()?, slot(options)?);
+    match &options.stream {
+        Some(given) if slot.is_some() && stream == Some(LogStream::Notices) => {
+            Err(given.refused_with("notices are of no slot; leave --slot out"))
+        }
+        Some(_) | None => {
+            let directory = surroundings.directory.clone();
+            Ok(LinesWanted { follow: options.follow, lines, slot, stream, directory })
+        }
+    }
+}
+
+fn slot(options: &Options) -> Result<Option<u32>, UsageError> {
+    options.slot.as_ref().map(|given| number(given, 0, MOST_WORKERS - 1)).transpose()
 }
 
 fn watch(options: &Options, display: Display) -> Result<Option<Duration>, UsageError> {
@@ -198,7 +226,7 @@ fn watch(options: &Options, display: Display) -> Result<Option<Duration>, UsageE
     }
 }
 
-fn number(given: &Given, least: u32, most: u32) -> Result<u32, UsageError> {
+pub(super) fn number(given: &Given, least: u32, most: u32) -> Result<u32, UsageError> {
     let text = given.text();
     let number = text.parse().ok().filter(|number| all_digits(text) && (least..=most).contains(number));
     number.ok_or_else(|| given.refused("no such number"))

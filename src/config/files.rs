@@ -6,8 +6,9 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::{Address, ControlPath, Listener, Surroundings, absolute};
+use super::{Address, ControlPath, Listener, Surroundings, absolute, logs};
 use crate::cli::{Given, Typed, UsageError};
+use crate::logs::LogPath;
 
 /// What `sun_path` of unix(7) holds beside the zero byte at its end; directories do not count, since the socket is
 /// reached from the one that it is in.
@@ -50,22 +51,36 @@ pub(super) fn are_apart(
 ) -> Result<(), UsageError> {
     let options = &typed.options;
     refuse_listener_at(control, options.socket.as_ref(), &options.listen, listeners)?;
-    let output = [&options.stdout, &options.stderr].into_iter().filter(|_| in_background);
-    let logs = output.chain(&options.log).filter(|given| given.value != "-");
-    for given in logs.clone().chain(&options.pid_file) {
-        let path = file(given, surroundings)?;
-        if path == control.path {
-            return Err(given.refused_with("the control socket is there; give another path"));
-        }
-        if listeners.iter().any(|listener| is_at(listener, &path)) {
-            return Err(given.refused_with("-p listens there; give another path"));
-        }
+    let places = logs::places(options, in_background);
+    let logs: Vec<(&Given, LogPath)> =
+        places.iter().filter_map(|given| Some((given, logs::path(given, surroundings)?))).collect();
+    for (given, log) in &logs {
+        file(given, surroundings)?;
+        refuse_taken(given, |path| log.leads_to(path), control, listeners)?;
     }
     let Some(given) = &options.pid_file else { return Ok(()) };
-    let pid_file = absolute(&given.value, surroundings);
-    match logs.into_iter().find(|log| absolute(&log.value, surroundings) == pid_file) {
-        Some(log) => Err(given.refused_with(format!("{log} is the same file; give another path"))),
+    let pid_file = file(given, surroundings)?;
+    refuse_taken(given, |path| pid_file == path, control, listeners)?;
+    logs::refuse_archive(given, &pid_file, &logs)?;
+    match logs.iter().find(|(_, log)| log.leads_to(&pid_file)) {
+        Some((log, _)) => Err(given.refused_with(format!("{log} is the same file; give another path"))),
         None => Ok(()),
+    }
+}
+
+fn refuse_taken(
+    given: &Given,
+    leads_to: impl Fn(&Path) -> bool,
+    control: &ControlPath,
+    listeners: &[Listener],
+) -> Result<(), UsageError> {
+    let listens = |listener: &Listener| matches!(&listener.address, Address::Unix(path) if leads_to(path));
+    if leads_to(&control.path) {
+        Err(given.refused_with("the control socket is there; give another path"))
+    } else if listeners.iter().any(listens) {
+        Err(given.refused_with("-p listens there; give another path"))
+    } else {
+        Ok(())
     }
 }
 
@@ -92,4 +107,4 @@ fn is_at(listener: &Listener, path: &Path) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

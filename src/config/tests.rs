@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cli;
+use crate::logs::{Destination, Format, Full, Limits, Own};
 
 pub(super) fn surroundings() -> Surroundings {
     Surroundings {
@@ -55,6 +56,18 @@ fn address(text: &str) -> Address {
     config(&["-p", text]).listeners.remove(0).address
 }
 
+/// In the foreground all goes where srvwrap's own goes.
+fn own_streams() -> Logs {
+    Logs {
+        stdout: Destination::Own(Own::Stdout),
+        stderr: Destination::Own(Own::Stderr),
+        notices: Destination::Own(Own::Stderr),
+        format: Format::Plain,
+        full: Full::Block,
+        limits: Limits { max_size: Some(10 * 1024 * 1024), every: None, keep: 10, total: None },
+    }
+}
+
 #[test]
 fn a_program_alone_gets_the_documented_defaults() {
     let policy = Policy {
@@ -77,7 +90,7 @@ fn a_program_alone_gets_the_documented_defaults() {
         control: ControlPath { path: "/srv/srvwrap.sock".into(), given: false },
         health: None,
         pid_file: None,
-        log: None,
+        logs: own_streams(),
         argv: vec!["x".into()],
     };
     assert_eq!(config(&[]), expected);
@@ -106,7 +119,7 @@ fn each_option_reaches_its_place() {
         control: ControlPath { path: "/srv/srvwrap.sock".into(), given: false },
         health: None,
         pid_file: None,
-        log: None,
+        logs: own_streams(),
         argv: vec!["x".into()],
     };
     assert_eq!(config(&line.split(' ').collect::<Vec<_>>()), expected);

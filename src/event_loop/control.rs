@@ -15,6 +15,7 @@
 mod client;
 mod clients;
 mod events;
+mod logs;
 mod tell;
 
 use std::fmt;
@@ -29,7 +30,7 @@ use crate::signal_names::signal_number;
 use crate::sys::listener::{DEFAULT_MODE, Listener};
 use crate::sys::stream;
 use crate::wire::control::http::{self, CLOSING, Form, Refusal};
-use crate::wire::control::message::{Order, Question, Stop};
+use crate::wire::control::message::{self, Order, Outcome, Question, Stop};
 use crate::wire::control::response;
 use crate::wire::control::routes::{Door, question};
 
@@ -338,6 +339,7 @@ impl EventLoop {
             Ok(Question::Livez) => response::health(form, "live", true),
             Ok(Question::Readyz) => response::health(form, "ready", self.supervisor.is_ready()),
             Ok(Question::Events) => return self.let_follow(id, form),
+            Ok(Question::Order(Order::Reopen)) => return self.ask_to_reopen(id, uid, form),
             Ok(Question::Order(order)) => match requested(order) {
                 Ok(request) => return self.ask(id, uid, form, request),
                 Err(refusal) => response::refusal(form, &refusal),
@@ -370,13 +372,41 @@ impl EventLoop {
         self.handle(Event::Requested { asker: Asker::Client { client: question, uid }, request });
     }
 
-    /// The answer finds nobody where the client has gone.
+    /// The core knows nothing of logs.
+    fn ask_to_reopen(&mut self, id: ConnectionId, uid: u32, form: Form) {
+        let question = self.control.clients.new_question(id);
+        if let Some(client) = self.control.clients.get_mut(id) {
+            client.ask(question, form, false);
+        }
+        self.reopen_logs(Asker::Client { client: question, uid });
+    }
+
+    /// The core's answer.
     pub(super) fn reply(&mut self, question: ClientId, answer: &Answer) {
-        let (now, told) = (self.now(), self.answer_told(answer));
+        let told = self.answer_told(answer);
+        self.send_answer(question, &told);
+    }
+
+    /// The answer to what the core knows nothing of.
+    pub(super) fn reply_with(&mut self, question: ClientId, outcome: Outcome, message: String) {
+        let generation = self.supervisor.committed();
+        let told = message::Answer {
+            outcome,
+            exit_code: outcome.exit_code(),
+            message,
+            generation,
+            stderr: Vec::new(),
+        };
+        self.send_answer(question, &told);
+    }
+
+    /// It finds nobody where the client has gone.
+    fn send_answer(&mut self, question: ClientId, told: &message::Answer) {
+        let now = self.now();
         let clients = &mut self.control.clients;
         let Some(id) = clients.take_asker(question) else { return };
         if let Some(client) = clients.get_mut(id) {
-            client.answer(now, &told);
+            client.answer(now, told);
         }
         clients.note_deadline(id);
         clients.set_ready(id);
@@ -434,5 +464,6 @@ fn requested(order: Order) -> Result<Request, Refusal> {
             let signal = signal_number(&wanted.signal).ok_or_else(unknown)?;
             Request::Signal { signal, slot: wanted.slot }
         }
+        Order::Reopen => return Err(Refusal::new(400, "the core knows nothing of logs")),
     })
 }

@@ -102,6 +102,11 @@ impl Backlog {
         self.bytes >= self.limit
     }
 
+    /// That wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -137,14 +142,26 @@ impl Backlog {
         }
     }
 
-    /// Nobody will ever read what waits: it is dropped, and nothing is said in its place. What was written in part is.
-    pub(crate) fn clear(&mut self) {
+    /// Nobody reads what waits: it is dropped, and a gap in its place is for whoever may read again.
+    pub(crate) fn lose(&mut self) {
+        let mut lost = Gap::default();
         for entry in std::mem::take(&mut self.entries) {
-            if let Entry::Text { bytes, written } = entry {
-                self.dropped.add(&bytes[written..]);
+            match entry {
+                Entry::Text { bytes, written } => {
+                    self.dropped.add(&bytes[written..]);
+                    lost.add(&bytes[written..]);
+                }
+                Entry::Gap(gap) => {
+                    lost.lines += gap.lines;
+                    lost.bytes += gap.bytes;
+                }
+                Entry::Told { .. } => {}
             }
         }
         self.bytes = 0;
+        if lost != Gap::default() {
+            self.entries.push_back(Entry::Gap(lost));
+        }
     }
 
     /// All that was dropped so far.
@@ -292,13 +309,17 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_will_read_is_counted() {
+    fn what_nobody_reads_is_a_gap_for_who_reads_again() {
         let mut backlog = Backlog::new(Full::Block, 100);
         backlog.offer(b"1111\n2222\n");
         backlog.written(2);
-        backlog.clear();
-        assert!(backlog.is_empty() && !backlog.is_full());
-        assert_eq!(backlog.dropped(), Gap { lines: 2, bytes: 8 });
+        backlog.lose();
+        backlog.offer(b"3333\n");
+        backlog.lose();
+        assert!(!backlog.is_full() && backlog.bytes == 0);
+        assert_eq!(backlog.dropped(), Gap { lines: 3, bytes: 13 });
+        backlog.offer(b"4444\n");
+        assert_eq!(all(&mut backlog), "<3>4444\n");
     }
 
     #[test]

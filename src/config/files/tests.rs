@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::cli::{self, Command, UsageError};
 use crate::config::tests::surroundings;
 use crate::config::{Address, Config, ControlPath, Daemon, Surroundings};
+use crate::logs::{Destination, LogPath, Own};
 
 fn in_surroundings(line: &[&str], surroundings: &Surroundings) -> Result<Config, UsageError> {
     let words: Vec<OsString> = line.iter().chain(&["x"]).map(OsString::from).collect();
@@ -17,7 +18,7 @@ fn in_surroundings(line: &[&str], surroundings: &Surroundings) -> Result<Config,
 }
 
 /// What `start` with these options means: in the foreground there is no daemon.
-fn started(line: &[&str]) -> Result<(Config, Option<Daemon>), UsageError> {
+pub(in crate::config) fn started(line: &[&str]) -> Result<(Config, Option<Daemon>), UsageError> {
     let words: Vec<OsString> = ["start"].iter().chain(line).chain(&["x"]).map(OsString::from).collect();
     match cli::parse(&words)? {
         Command::Typed(typed) => {
@@ -28,15 +29,19 @@ fn started(line: &[&str]) -> Result<(Config, Option<Daemon>), UsageError> {
     }
 }
 
-fn start_error(line: &[&str]) -> String {
+pub(in crate::config) fn start_error(line: &[&str]) -> String {
     started(line).expect_err("a line that is refused").to_string()
 }
 
-fn config(line: &[&str]) -> Config {
+pub(in crate::config) fn file(path: &str) -> Destination {
+    Destination::File(LogPath::new(path.into()))
+}
+
+pub(in crate::config) fn config(line: &[&str]) -> Config {
     in_surroundings(line, &surroundings()).unwrap_or_else(|error| panic!("{line:?}: {error}"))
 }
 
-fn error(line: &[&str]) -> String {
+pub(in crate::config) fn error(line: &[&str]) -> String {
     in_surroundings(line, &surroundings()).expect_err("a line that is refused").to_string()
 }
 
@@ -47,7 +52,7 @@ fn every_path_is_taken_from_the_callers_directory() {
     assert_eq!(config.directory, Some(PathBuf::from("/srv/app")));
     assert_eq!(config.control, ControlPath { path: "/srv/a".into(), given: true });
     assert_eq!(config.pid_file, Some(PathBuf::from("/srv/run/x.pid")));
-    assert_eq!(config.log, Some(PathBuf::from("/srv/x.log")));
+    assert_eq!(config.logs.notices, file("/srv/x.log"));
     assert_eq!(config.listeners[0].address, Address::Unix("/srv/app.sock".into()));
     assert_eq!(config.argv, ["x"], "but the program, which is the worker's affair");
 }
@@ -70,8 +75,9 @@ fn a_control_socket_that_somebody_named_must_be_there() {
 
 #[test]
 fn notices_go_to_stderr_or_to_a_file() {
-    assert_eq!(config(&[]).log, None);
-    assert_eq!(config(&["--log", "-"]).log, None);
+    let stderr = Destination::Own(Own::Stderr);
+    assert_eq!(config(&[]).logs.notices, stderr);
+    assert_eq!(config(&["--log", "-"]).logs.notices, stderr);
     assert_eq!(error(&["--log", "logs/"]), "--log logs/: this is a directory; give a path, or - for stderr");
     assert_eq!(error(&["--pid-file", ".."]), "--pid-file ..: this is a directory; give a path");
 }
@@ -128,10 +134,10 @@ fn health_is_told_over_tcp_on_a_port_of_its_own() {
 #[test]
 fn a_daemons_files_are_in_the_callers_directory_too() {
     let (config, daemon) = started(&["--cwd", "app"]).expect("a right line");
-    let daemon = daemon.expect("it goes to the background");
-    assert_eq!(daemon.stdout, PathBuf::from("/srv/stdout.log"));
-    assert_eq!(daemon.stderr, PathBuf::from("/srv/stderr.log"));
-    assert_eq!(config.log, Some(PathBuf::from("/srv/srvwrap.log")));
+    assert!(daemon.is_some(), "it goes to the background");
+    assert_eq!(config.logs.stdout, file("/srv/stdout.log"));
+    assert_eq!(config.logs.stderr, file("/srv/stderr.log"));
+    assert_eq!(config.logs.notices, file("/srv/srvwrap.log"));
     assert_eq!(config.directory, Some(PathBuf::from("/srv/app")));
     let together = ["--stdout=all", "--stderr=all", "--log=all"];
     assert!(started(&together).is_ok(), "they are appended to, and may be one");
@@ -148,7 +154,7 @@ fn a_daemons_files_are_in_the_callers_directory_too() {
             &["--pid-file=stdout.log"],
             "--pid-file stdout.log: --stdout stdout.log is the same file; give another path",
         ),
-        (&["--stderr=logs/"], "--stderr logs/: this is a directory; give a path"),
+        (&["--stderr=logs/"], "--stderr logs/: this is a directory; give a path, or - for srvwrap's own"),
         (&["--stdout=-"], "--stdout -: in the background nobody reads it; give a path"),
         (&["--log=-"], "--log -: in the background nobody reads it; give a path"),
     ] {
@@ -182,10 +188,10 @@ fn what_only_a_new_one_takes_is_known_as_it_was_typed_and_what_a_deploy_takes_is
         "--stop-signal=INT",
         "--on-crash=exit",
         "--stdin=null",
-        "--stdout=a",
-        "--stderr=b",
         "--pid-file=c",
         "--health=1",
+        "--stdout=a",
+        "--stderr=b",
         "--log=d",
         "--stop-leader-only",
         "--node-channel",
@@ -201,12 +207,8 @@ fn without_daemon_mode_a_start_stays_in_the_foreground_as_run_does() {
     let naughts =
         ["--daemon-mode", "false", "--stdout", "-", "--stderr=-", "--log=-", "--pid-file=stdout.log"];
     let (config, daemon) = started(&naughts).expect("a right line");
-    assert_eq!((daemon, config.log), (None, None));
+    assert_eq!((daemon, config.logs.notices), (None, Destination::Own(Own::Stderr)));
     assert!(matches!(started(&["--daemon-mode=true", "--remove-old-ipc=false"]), Ok((_, Some(_)))));
-    assert_eq!(
-        start_error(&["--daemon-mode=false", "--stdout=out.log"]),
-        "--stdout out.log: with --daemon-mode false the workers write where srvwrap does; give -, or leave it out"
-    );
     for switch in ["--or-deploy", "--quiet", "--json"] {
         assert_eq!(
             start_error(&["--daemon-mode=false", switch]),

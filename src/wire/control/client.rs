@@ -49,6 +49,7 @@ fn path(order: &Order) -> &'static str {
         Order::Scale(_) => "/scale",
         Order::Stop(_) => "/stop",
         Order::Signal(_) => "/signal",
+        Order::Reopen => "/reopen",
     }
 }
 
@@ -56,7 +57,7 @@ fn path(order: &Order) -> &'static str {
 pub(super) fn body(order: &Order) -> Vec<u8> {
     let written = match order {
         Order::Deploy(deploy) | Order::Rollback(deploy) => serde_json::to_vec(deploy),
-        Order::Abort => Ok(b"{}".to_vec()),
+        Order::Abort | Order::Reopen => Ok(b"{}".to_vec()),
         Order::Scale(scale) => serde_json::to_vec(scale),
         Order::Stop(stop) => serde_json::to_vec(stop),
         Order::Signal(signal) => serde_json::to_vec(signal),

@@ -65,6 +65,11 @@ pub(super) fn abort(body: &[u8]) -> Result<Order, Fault> {
     Ok(Order::Abort)
 }
 
+pub(super) fn reopen(body: &[u8]) -> Result<Order, Fault> {
+    Fields::read(body)?.finish("POST /reopen")?;
+    Ok(Order::Reopen)
+}
+
 pub(super) fn scale(body: &[u8]) -> Result<Order, Fault> {
     let mut fields = Fields::read(body)?;
     let to = fields.take("to", |raw| number(raw, WORKERS))?;

@@ -23,7 +23,7 @@ pub(crate) enum Kind {
     Order(fn(&[u8]) -> Result<Order, String>),
 }
 
-pub(crate) static ROUTES: [Route; 11] = [
+pub(crate) static ROUTES: [Route; 12] = [
     Route { path: "/status", kind: Kind::Question(Question::Status) },
     Route { path: "/events", kind: Kind::Question(Question::Events) },
     Route { path: "/history", kind: Kind::Question(Question::History) },
@@ -35,6 +35,7 @@ pub(crate) static ROUTES: [Route; 11] = [
     Route { path: "/scale", kind: Kind::Order(request::scale) },
     Route { path: "/stop", kind: Kind::Order(request::stop) },
     Route { path: "/signal", kind: Kind::Order(request::signal) },
+    Route { path: "/reopen", kind: Kind::Order(request::reopen) },
 ];
 
 const LIVEZ: &str = "/livez";

@@ -32,6 +32,8 @@ pub(crate) struct Status {
     pub(crate) waiting: Vec<Waiting>,
     pub(crate) deploy: Option<Deploying>,
     pub(crate) listeners: Vec<Listener>,
+    #[serde(default)]
+    pub(crate) logs: Logs,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,4 +102,29 @@ pub(crate) struct Listener {
     pub(crate) queued: Option<u32>,
     /// How many can be.
     pub(crate) backlog: Option<u32>,
+}
+
+/// Where workers and srvwrap write. Each place is an absolute path, in which `{slot}` stands for the slot's number;
+/// `/dev/null`; `-` for srvwrap's own stdout or, for stderr and notices, stderr; or the other of the two, `/dev/stdout`,
+/// `/dev/stderr`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Logs {
+    pub(crate) stdout: Text,
+    pub(crate) stderr: Text,
+    pub(crate) notices: Text,
+    /// One word: `plain`, `prefix`, `json`.
+    pub(crate) format: String,
+    /// By path.
+    pub(crate) files: Vec<LogFile>,
+}
+
+/// One file, since srvwrap began.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LogFile {
+    pub(crate) path: Text,
+    /// Of lines for which there was no room.
+    pub(crate) dropped_lines: u64,
+    pub(crate) dropped_bytes: u64,
+    /// What goes wrong with it now: a sentence.
+    pub(crate) trouble: Option<String>,
 }

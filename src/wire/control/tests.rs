@@ -9,7 +9,7 @@ use super::http::{Form, Request};
 use super::json::{read, write};
 use super::message::{Answer, Counts, Deployed, Event, History, Outcome, Question};
 use super::routes::{Door, Kind, ROUTES, question};
-use super::status::{Deploying, Listener, Status, Waiting, Worker};
+use super::status::{Deploying, Listener, LogFile, Logs, Status, Waiting, Worker};
 
 fn document() -> Value {
     serde_json::from_str(include_str!("../../../protocol/openapi.json")).expect("it is JSON")
@@ -167,6 +167,18 @@ fn status() -> Status {
             queued: Some(0),
             backlog: Some(4096),
         }],
+        logs: Logs {
+            stdout: "/srv/out-{slot}.log".into(),
+            stderr: "-".into(),
+            notices: "/dev/null".into(),
+            format: "prefix".to_string(),
+            files: vec![LogFile {
+                path: "/srv/out-0.log".into(),
+                dropped_lines: 3,
+                dropped_bytes: 300,
+                trouble: Some("no space left on device".to_string()),
+            }],
+        },
     }
 }
 
@@ -214,9 +226,10 @@ fn every_answer_has_the_fields_that_the_document_says() {
     let document = document();
     for outcome in [Outcome::Done, Outcome::Failed, Outcome::Refused, Outcome::Aborted, Outcome::TimedOut] {
         let message = "done".to_string();
-        let answer = Answer { outcome, exit_code: outcome.exit_code(), message, generation: Some(7) };
+        let stderr = vec!["no database".to_string()];
+        let answer = Answer { outcome, exit_code: outcome.exit_code(), message, generation: Some(7), stderr };
         assert_described(&document, "Answer", &answer);
-        assert_described(&document, "Answer", &Answer { generation: None, ..answer });
+        assert_described(&document, "Answer", &Answer { generation: None, stderr: Vec::new(), ..answer });
     }
     assert_described(&document, "Status", &status());
     let without = Status { generation: None, deploy: None, workers: vec![], listeners: vec![], ..status() };
@@ -230,6 +243,8 @@ fn every_answer_has_the_fields_that_the_document_says() {
         ("Waiting", json!(&status().waiting[0])),
         ("Deploying", json!(&status().deploy)),
         ("Listener", json!(&status().listeners[0])),
+        ("Logs", json!(&status().logs)),
+        ("LogFile", json!(&status().logs.files[0])),
         ("Deployed", json!(deployed())),
         ("Counts", json!(event().counts)),
     ];

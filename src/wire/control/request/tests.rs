@@ -20,6 +20,7 @@ fn an_empty_body_asks_for_the_defaults() {
         assert_eq!(deploy(body), Ok(Order::Deploy(Deploy::default())));
         assert_eq!(rollback(body), Ok(Order::Rollback(Deploy::default())));
         assert_eq!(abort(body), Ok(Order::Abort));
+        assert_eq!(reopen(body), Ok(Order::Reopen));
         assert_eq!(stop(body), Ok(Order::Stop(Stop { timeout: None, now: false })));
     }
 }
@@ -238,6 +239,7 @@ fn orders() -> impl Strategy<Value = (Read, Order)> {
         deploys().prop_map(|order| (deploy as Read, Order::Deploy(order))),
         terms_of_deploys().prop_map(|order| (rollback as Read, Order::Rollback(order))),
         Just((abort as Read, Order::Abort)),
+        Just((reopen as Read, Order::Reopen)),
         (1..=65535_u32).prop_map(|to| (scale as Read, Order::Scale(Scale::To(to)))),
         (-65535..=65535_i32).prop_map(|by| (scale as Read, Order::Scale(Scale::By(by)))),
         stops.prop_map(|order| (stop as Read, Order::Stop(order))),

@@ -33,6 +33,7 @@ fn what_the_client_asks_is_what_the_server_understands() {
         Question::Order(Order::Scale(Scale::By(-1))),
         Question::Order(Order::Stop(Stop { timeout: None, now: true })),
         Question::Order(Order::Signal(Signal { signal: "USR2".to_string(), slot: None })),
+        Question::Order(Order::Reopen),
     ] {
         assert_eq!(asked(Door::Control, &client::request(&asking)), Ok(asking));
     }
