@@ -190,7 +190,7 @@ impl Process {
         self.reopening = Some(Reopening { unanswered: self.files.len(), why: Vec::new(), asked_again: 0 });
         let clock = self.clock();
         for file in self.files.values_mut() {
-            file.handle_event(clock, Event::ReopenAsked);
+            file.tell(clock, Event::ReopenAsked);
         }
         self.answer_reopened();
     }
@@ -286,7 +286,7 @@ impl Process {
     fn tell(&mut self, file: FileId, event: Event) {
         let clock = self.clock();
         if let Some(known) = self.files.get_mut(&file) {
-            known.handle_event(clock, event);
+            known.tell(clock, event);
         }
     }
 
