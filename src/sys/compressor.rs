@@ -284,7 +284,9 @@ fn deflate_all(mut input: &File, mut output: &File) -> Result<End, Fault> {
                 }
                 TDEFLStatus::Okay if rest.is_empty() && count > 0 => break,
                 TDEFLStatus::Okay => {}
-                _ => return Err(Fault { stage: Stage::Write, errno: Errno::EIO }),
+                TDEFLStatus::BadParam | TDEFLStatus::PutBufFailed => {
+                    return Err(Fault { stage: Stage::Write, errno: Errno::EIO });
+                }
             }
         }
     }
