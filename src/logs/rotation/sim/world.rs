@@ -1,5 +1,7 @@
 //! One log, the disk below it, the one who carries out its effects, and all that must hold at every step.
 
+mod outside;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -32,11 +34,11 @@ impl Kind {
 }
 
 pub(super) struct World {
-    pub(super) now: Time,
-    pub(super) wall: u64,
+    now: Time,
+    wall: u64,
     pub(super) limits: Limits,
     pub(super) random: Random,
-    pub(super) disk: Disk,
+    disk: Disk,
     pub(super) capacity: u64,
     rotation: Rotation,
     /// The file that is open.
@@ -44,13 +46,16 @@ pub(super) struct World {
     /// What is to be written, and by which lines it was made; a line is cut where it is offered, one time in so many.
     ring: Vec<u8>,
     pub(super) cuts_one_in: u64,
+    /// The lines of which something is in the ring.
+    queued: VecDeque<u64>,
     next_line: u64,
     lengths: BTreeMap<u64, usize>,
     /// The line that is being written, where a part of it is.
     in_line: Option<(u64, usize)>,
-    /// Lines that need not be there, and lines that need not be whole.
-    pub(super) gone: BTreeSet<u64>,
-    pub(super) torn: BTreeSet<u64>,
+    /// Lines that need not be there, or not whole.
+    gone: BTreeSet<u64>,
+    /// So many pieces of them may be anywhere.
+    scraps: u64,
     /// Each fails one time in so many; and always until then.
     pub(super) fails_one_in: BTreeMap<Kind, u64>,
     pub(super) fails_until: BTreeMap<Kind, Time>,
@@ -62,17 +67,15 @@ pub(super) struct World {
     in_trouble: bool,
     asked: VecDeque<Time>,
     last_open_failed: bool,
-    opened: bool,
     listed: bool,
     list_failing_since: Option<Time>,
-    pub(super) disordered: bool,
+    disordered: bool,
     not_removed: BTreeSet<String>,
     /// The last boundary at which it was rotated.
     boundary: u64,
-    pub(super) users: BTreeMap<String, Node>,
-    looked_to_rotate: bool,
+    users: BTreeMap<String, Node>,
     pub(super) undisturbed: bool,
-    story: Option<Vec<String>>,
+    telling: bool,
 }
 
 struct Compressing {
@@ -96,11 +99,12 @@ impl World {
             open: None,
             ring: Vec::new(),
             cuts_one_in: 0,
+            queued: VecDeque::new(),
             next_line: 1,
             lengths: BTreeMap::new(),
             in_line: None,
             gone: BTreeSet::new(),
-            torn: BTreeSet::new(),
+            scraps: 0,
             fails_one_in: BTreeMap::new(),
             fails_until: BTreeMap::new(),
             compressing: None,
@@ -110,23 +114,20 @@ impl World {
             in_trouble: false,
             asked: VecDeque::new(),
             last_open_failed: false,
-            opened: false,
             listed: false,
             list_failing_since: None,
             disordered: false,
             not_removed: BTreeSet::new(),
             boundary: 0,
             users: BTreeMap::new(),
-            looked_to_rotate: false,
             undisturbed: true,
-            story: seed.telling.then(Vec::new),
+            telling: seed.telling,
         }
     }
 
-    pub(super) fn tell(&mut self, what: impl FnOnce() -> String) {
-        if self.story.is_some() {
-            let line = format!("{:>12?} {} {}", self.now.0, self.wall, what());
-            eprintln!("{line}");
+    fn tell(&mut self, what: impl FnOnce() -> String) {
+        if self.telling {
+            eprintln!("{:>12?} {} {}", self.now.0, self.wall, what());
         }
     }
 
@@ -139,6 +140,7 @@ impl World {
         line.resize(length - 1, b'x');
         line.push(b'\n');
         self.lengths.insert(self.next_line, length);
+        self.queued.push_back(self.next_line);
         self.next_line += 1;
         self.ring.extend(line);
     }
@@ -170,7 +172,7 @@ impl World {
     }
 
     /// Everything that can be done now.
-    pub(super) fn turn(&mut self) {
+    fn turn(&mut self) {
         for _ in 0..20_000 {
             self.perform_all();
             let offered = self.offered();
@@ -205,7 +207,7 @@ impl World {
         let Some(open) = self.open.map(|open| &self.disk.files[open]) else { return };
         if let (true, Some(every)) = (self.undisturbed, self.every()) {
             let over = self.wall / every > open.began / every;
-            assert!(!over || open.text.is_empty() || open.mid_line(), "the boundary is missed");
+            assert!(!over || open.text.is_empty() || self.in_line.is_some(), "the boundary is missed");
         }
         assert!(!self.undisturbed || !waits, "lines wait though nothing is wrong");
         if self.undisturbed {
@@ -213,11 +215,11 @@ impl World {
         }
     }
 
-    pub(super) fn every(&self) -> Option<u64> {
+    fn every(&self) -> Option<u64> {
         self.limits.every.map(|every| every.as_millis() as u64)
     }
 
-    pub(super) fn limits_hold(&self) {
+    fn limits_hold(&self) {
         let archives = self.disk.archives();
         assert!(archives.len() <= self.limits.keep as usize, "{} archives", archives.len());
         let bytes: u64 = archives.values().sum();
@@ -254,9 +256,9 @@ impl World {
             let is_told = kind != Kind::Open || self.open.is_none_or(|_| self.disk.at(LOG) != self.open);
             let silent = self.told_at.get(&kind).is_none_or(|told| self.now - *told >= MINUTE);
             if is_told && silent {
-                let told = self.rotation.effects.iter().any(|effect| {
-                    matches!(effect, Effect::Trouble { why, .. } if Kind::named(why) == Some(kind))
-                });
+                let told = self.rotation.effects.iter().any(
+                    |effect| matches!(effect, Effect::Trouble { why, .. } if Kind::named(why) == Some(kind)),
+                );
                 // That it is gone is not known yet where it has not been looked at.
                 let unnoticed = kind == Kind::Open && self.open.is_some();
                 assert!(told || unnoticed, "{kind:?} fails in silence");
@@ -306,8 +308,7 @@ impl World {
 
     fn fails(&mut self, kind: Kind) -> bool {
         let always = self.fails_until.get(&kind).is_some_and(|until| self.now < *until);
-        let fails = always || self.fails_one_in.get(&kind).is_some_and(|n| self.random.one_in(*n));
-        fails
+        always || self.fails_one_in.get(&kind).is_some_and(|n| self.random.one_in(*n))
     }
 
     /// It was tried again no sooner than it should be.
@@ -331,13 +332,13 @@ impl World {
         }
         let file = match self.disk.at(LOG) {
             Some(file) => file,
-            None => self.disk.add(LOG, File { may_be_large: !self.listed, ..File::default() }),
+            None => self.disk.add(LOG, File::default()),
         };
         if self.open.is_some() {
             self.leave(file);
         }
         self.disk.files[file].began = self.disk.files[file].began.max(self.wall);
-        (self.open, self.opened) = (Some(file), true);
+        self.open = Some(file);
         for kind in [Kind::Write, Kind::Open, Kind::Rename, Kind::List] {
             self.failed_at.remove(&kind);
         }
@@ -352,7 +353,8 @@ impl World {
         let waited = |since: &Time| self.now - *since >= SECOND;
         let may = open.astray_since.iter().chain(self.asked.front()).any(waited);
         assert!(may, "a line is split");
-        self.torn.insert(line);
+        self.gone.insert(line);
+        self.scraps += 2;
         self.in_line = Some((line, file));
     }
 
@@ -376,7 +378,6 @@ impl World {
 
     fn look(&mut self) -> Event {
         let open = self.open.expect("nothing is open");
-        self.looked_to_rotate = self.ring.is_empty();
         assert!(!self.ring.is_empty() || self.is_over(open), "it looks without need");
         let in_place = self.disk.at(LOG) == self.open;
         Event::Looked { in_place, size: self.disk.files[open].size() }
@@ -469,9 +470,9 @@ impl World {
     fn may_remove(&self, name: &str) {
         let stamp = stamp(name).expect("the name of an archive");
         let archives = self.disk.archives();
-        let older = archives.range(..stamp.clone()).filter(|(older, _)| {
-            !self.not_removed.iter().any(|name| name.contains(older.as_str()))
-        });
+        let older = archives
+            .range(..stamp.clone())
+            .filter(|(older, _)| !self.not_removed.iter().any(|name| name.contains(older.as_str())));
         assert_eq!(older.count(), 0, "an older one than {name} stays");
         let twins = self.disk.names.keys().filter(|name| name.contains(&stamp)).count();
         let bytes: u64 = archives.values().sum();
@@ -482,7 +483,7 @@ impl World {
     }
 
     /// What is in it may be missing.
-    pub(super) fn forget(&mut self, file: usize) {
+    fn forget(&mut self, file: usize) {
         let numbers: Vec<u64> = self.disk.files[file].lines().filter_map(number).collect();
         self.gone.extend(numbers);
     }
@@ -585,14 +586,19 @@ impl World {
                 if file.text.is_empty() {
                     file.began = self.wall;
                 }
-                self.in_line = Some((number(piece).unwrap_or(self.next_line - 1), open));
+                self.in_line = Some((self.queued[0], open));
             }
+            file.may_be_large |= !self.listed;
             let (line, begun_in) = self.in_line.unwrap();
             assert_eq!(begun_in, open, "line {line} lies in two files");
             file.text.extend_from_slice(piece);
             at += piece.len();
             if piece.ends_with(b"\n") {
                 self.in_line = None;
+                self.queued.pop_front();
+            }
+            if file.astray_since.is_some() {
+                self.gone.insert(line);
             }
         }
         self.has_size(open);
@@ -601,7 +607,7 @@ impl World {
     fn has_size(&self, open: usize) {
         let file = &self.disk.files[open];
         let Some(max_size) = self.limits.max_size.filter(|_| !file.may_be_large) else { return };
-        if file.size() <= max_size || file.lines().count() == 1 || !self.listed || file.astray_since.is_some() {
+        if file.size() <= max_size || file.lines().count() == 1 || file.astray_since.is_some() {
             return;
         }
         let last = file.lines().last().map_or(0, <[u8]>::len) as u64 + u64::from(!file.mid_line());
@@ -611,10 +617,7 @@ impl World {
 }
 
 /// That of a line, whole or not.
-pub(super) fn number(line: &[u8]) -> Option<u64> {
+fn number(line: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(line).ok()?.strip_prefix('#')?;
     text.split_once(':')?.0.parse().ok()
 }
-
-#[path = "outside.rs"]
-mod outside;
