@@ -64,6 +64,8 @@ pub(super) struct World {
     /// Each kind: when it last failed, unless there is a reason to try at once.
     failed_at: BTreeMap<Kind, Time>,
     told_at: BTreeMap<Kind, Time>,
+    /// How often it was told that something goes wrong, less how often that it is over; and what was told last.
+    troubles: u32,
     in_trouble: bool,
     asked: VecDeque<Time>,
     last_open_failed: bool,
@@ -73,8 +75,16 @@ pub(super) struct World {
     not_removed: BTreeSet<String>,
     /// The last boundary at which it was rotated.
     boundary: u64,
+    /// The latest that the clock has shown.
+    latest: u64,
+    looked_at: Time,
+    /// When it was seen that the file is astray.
+    noticed_at: Option<Time>,
     users: BTreeMap<String, Node>,
     pub(super) undisturbed: bool,
+    /// By others, at some time.
+    truncated: bool,
+    stepped_back: bool,
     telling: bool,
 }
 
@@ -111,6 +121,7 @@ impl World {
             uncompressed: BTreeMap::new(),
             failed_at: BTreeMap::new(),
             told_at: BTreeMap::new(),
+            troubles: 0,
             in_trouble: false,
             asked: VecDeque::new(),
             last_open_failed: false,
@@ -119,8 +130,13 @@ impl World {
             disordered: false,
             not_removed: BTreeSet::new(),
             boundary: 0,
+            latest: 0,
+            looked_at: Time::default(),
+            noticed_at: None,
             users: BTreeMap::new(),
             undisturbed: true,
+            truncated: false,
+            stepped_back: false,
             telling: seed.telling,
         }
     }
@@ -285,7 +301,7 @@ impl World {
                 None
             }
             Effect::Recovered => {
-                assert!(self.in_trouble, "it recovers from nothing");
+                self.troubles = self.troubles.checked_sub(1).expect("it recovers from nothing");
                 self.in_trouble = false;
                 None
             }
@@ -303,7 +319,7 @@ impl World {
         assert!(last.is_none_or(|last| self.now - last >= MINUTE), "{why} is told too often");
         let expected = kind == Kind::Write || (kind == Kind::Open && self.open.is_none());
         assert_eq!(writing, expected, "{why}");
-        self.in_trouble = true;
+        (self.troubles, self.in_trouble) = (self.troubles + 1, true);
     }
 
     fn fails(&mut self, kind: Kind) -> bool {
@@ -338,7 +354,7 @@ impl World {
             self.leave(file);
         }
         self.disk.files[file].began = self.disk.files[file].began.max(self.wall);
-        self.open = Some(file);
+        (self.open, self.looked_at, self.noticed_at) = (Some(file), self.now, None);
         for kind in [Kind::Write, Kind::Open, Kind::Rename, Kind::List] {
             self.failed_at.remove(&kind);
         }
@@ -346,9 +362,9 @@ impl World {
         Event::Opened { size: opened.size(), mid_line: opened.mid_line() }
     }
 
-    /// The open file is left for another one, or for itself.
+    /// The open file is left for this one.
     fn leave(&mut self, file: usize) {
-        let Some((line, _)) = self.in_line else { return };
+        let Some((line, _)) = self.in_line.filter(|_| self.open != Some(file)) else { return };
         let open = &self.disk.files[self.open.unwrap()];
         let waited = |since: &Time| self.now - *since >= SECOND;
         let may = open.astray_since.iter().chain(self.asked.front()).any(waited);
@@ -368,7 +384,9 @@ impl World {
     fn end_line(&mut self) -> Event {
         self.tried(Kind::Write, SECOND / 5);
         let open = self.open.expect("a line ends in a file");
-        assert!(self.disk.files[open].mid_line(), "no line is to be ended");
+        // Somebody may have truncated it since.
+        assert!(self.disk.files[open].mid_line() || self.truncated, "no line is to be ended");
+        self.scraps += u64::from(self.truncated);
         if self.fails(Kind::Write) || self.disk.used() >= self.capacity {
             return Event::WriteFailed { why: World::why(Kind::Write) };
         }
@@ -380,6 +398,10 @@ impl World {
         let open = self.open.expect("nothing is open");
         assert!(!self.ring.is_empty() || self.is_over(open), "it looks without need");
         let in_place = self.disk.at(LOG) == self.open;
+        self.looked_at = self.now;
+        if !in_place {
+            self.noticed_at.get_or_insert(self.now);
+        }
         Event::Looked { in_place, size: self.disk.files[open].size() }
     }
 
@@ -566,11 +588,15 @@ impl World {
         }
     }
 
-    /// That it is not where it was is noticed in time.
+    /// Whether it is where it was is looked at in time.
     fn astray(&self, open: usize) {
-        let limit = if self.in_line.is_some() { SECOND + SECOND } else { SECOND };
-        let late = self.disk.files[open].astray_since.is_some_and(|since| self.now - since > limit);
-        assert!(!late || self.last_open_failed, "it is written to what is not the log any more");
+        let renamed = self.disk.at(LOG) != Some(open) && self.disk.files[open].astray_since.is_none();
+        if let Some(noticed_at) = self.noticed_at {
+            let ends = self.in_line.is_some() && self.now - noticed_at < SECOND;
+            assert!(ends || self.last_open_failed, "it is written to what is not the log any more");
+        } else if !renamed {
+            assert!(self.now - self.looked_at < SECOND, "it does not look where it writes");
+        }
     }
 
     fn put(&mut self, open: usize, bytes: usize, offered: usize) {
