@@ -396,7 +396,7 @@ impl World {
 
     fn look(&mut self) -> Event {
         let open = self.open.expect("nothing is open");
-        assert!(!self.ring.is_empty() || self.is_over(open), "it looks without need");
+        assert!(!self.ring.is_empty() || self.is_over(open) || self.truncated, "it looks without need");
         let in_place = self.disk.at(LOG) == self.open;
         self.looked_at = self.now;
         if !in_place {
@@ -429,6 +429,7 @@ impl World {
             self.disordered = true;
         }
         self.may_rotate(open);
+        self.failed_at.remove(&Kind::Open);
         let node = self.disk.names.remove(LOG).unwrap();
         self.disk.names.insert(to.to_string(), node);
         Event::Renamed
