@@ -16,7 +16,7 @@ use crate::logs::Limits;
 
 use world::{Kind, World};
 
-const SEEDS: u64 = 3000;
+const SEEDS: u64 = 2000;
 
 /// What a run follows from, and whether it tells its story.
 #[derive(Clone, Copy, Debug)]

@@ -72,7 +72,9 @@ pub(super) struct World {
     listed: bool,
     list_failing_since: Option<Time>,
     disordered: bool,
+    /// Stamps of archives that could not be removed at some time, and of the one that was removed last.
     not_removed: BTreeSet<String>,
+    half_gone: Option<String>,
     /// The last boundary at which it was rotated.
     boundary: u64,
     /// The latest that the clock has shown.
@@ -129,6 +131,7 @@ impl World {
             list_failing_since: None,
             disordered: false,
             not_removed: BTreeSet::new(),
+            half_gone: None,
             boundary: 0,
             latest: 0,
             looked_at: Time::default(),
@@ -423,8 +426,8 @@ impl World {
             return Event::NameTaken;
         }
         assert_eq!(self.disk.at(LOG), self.open, "another one's file is renamed");
-        let latest = self.disk.archives().into_keys().next_back();
-        if latest.is_some_and(|latest| stamp(to).is_some_and(|stamp| stamp <= latest)) {
+        let latest = self.disk.archives().into_keys().next_back().map(str::to_string);
+        if latest.is_some_and(|latest| stamp(to).is_some_and(|stamp| stamp <= latest.as_str())) {
             assert!(!self.listed, "{to} sorts before others");
             self.disordered = true;
         }
@@ -478,7 +481,7 @@ impl World {
             self.may_remove(name);
         }
         if self.fails(Kind::Remove) {
-            self.not_removed.insert(name.to_string());
+            self.not_removed.extend(stamp(name).map(str::to_string));
             return Event::RemoveFailed { name: name.into(), why: World::why(Kind::Remove) };
         }
         if let Some(file) = self.disk.at(name) {
@@ -486,22 +489,20 @@ impl World {
             self.forget(file);
         }
         self.disk.names.remove(name);
-        self.not_removed.remove(name);
+        self.half_gone = stamp(name).map(str::to_string);
         Event::Removed { name: name.into() }
     }
 
     fn may_remove(&self, name: &str) {
         let stamp = stamp(name).expect("the name of an archive");
         let archives = self.disk.archives();
-        let older = archives
-            .range(..stamp.clone())
-            .filter(|(older, _)| !self.not_removed.iter().any(|name| name.contains(older.as_str())));
+        let older = archives.range(..stamp).filter(|(older, _)| !self.not_removed.contains(**older));
         assert_eq!(older.count(), 0, "an older one than {name} stays");
-        let twins = self.disk.names.keys().filter(|name| name.contains(&stamp)).count();
         let bytes: u64 = archives.values().sum();
         let much = self.limits.total.is_some_and(|total| bytes > total);
         let many = archives.len() > self.limits.keep as usize;
-        let half_gone = name.ends_with(".gz") && twins == 1;
+        // The other of two may just have made enough room.
+        let half_gone = self.half_gone.as_deref() == Some(stamp);
         assert!(much || many || half_gone, "{name} may stay");
     }
 
