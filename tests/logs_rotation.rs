@@ -97,7 +97,7 @@ fn zero_never_rotates() {
 fn all_generations_are_in_the_files() {
     let home = Home::new();
     let program = on_both_streams(home.path(), 500);
-    let daemon = home.online(&with(&["-n2", "--max-log-size", "20k"], &program));
+    let daemon = home.online(&with(&["-n2", "--max-log-size", "20k", "--log-keep", "100"], &program));
     let all_of = |generation: u32| {
         wait_until("a generation has written", || {
             (0..2).all(|slot| home.at(&format!("done.{slot}.{generation}")).exists())
