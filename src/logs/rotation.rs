@@ -333,7 +333,7 @@ impl Rotation {
             self.look(None);
             return 0;
         }
-        if self.blocked.is_some() || self.torn {
+        if self.blocked.is_some() {
             return 0;
         }
         let share = self.fitting(now, wall, bytes);
@@ -534,7 +534,7 @@ impl Rotation {
             self.begin_period(wall);
         }
         self.size = size;
-        if size > 0 && expected.is_some_and(|expected| size >= expected) {
+        if expected.is_some_and(|expected| size >= expected) {
             self.rename(wall, 0);
         }
     }
