@@ -30,6 +30,7 @@ mod archives;
 mod retry;
 #[cfg(test)]
 mod sim;
+mod state;
 #[cfg(test)]
 mod tests;
 mod trouble;
@@ -41,9 +42,9 @@ use std::time::Duration;
 use crate::core::Time;
 
 use super::Limits;
-use super::archive_name::Stamp;
 use archives::Archives;
 use retry::Retry;
+use state::{Listing, Place, Step};
 use trouble::{Kind, Troubles};
 
 /// The wall clock: milliseconds since 1970, UTC. For names and `--log-every` alone; it may jump.
@@ -195,47 +196,6 @@ pub(crate) struct Rotation {
     named: bool,
     /// The `every` that has begun, counted from 1970, of the lines in the file and of all that were there before.
     period: u64,
-}
-
-/// Which answer the file waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    None,
-    Opening,
-    EndingLine,
-    /// `size`: it is looked at because it is to be rotated, and has so many bytes.
-    Looking {
-        size: Option<u64>,
-    },
-    /// `taken`: so many names were.
-    Renaming {
-        stamp: Stamp,
-        taken: u32,
-    },
-}
-
-/// Where the open file is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    /// None is open.
-    Nowhere,
-    /// At its path.
-    There,
-    /// It is an archive of so many bytes, and more, already.
-    Renamed { stamp: Stamp, size: u64 },
-    /// Somebody has moved or removed it.
-    Astray,
-}
-
-/// Whether the directory is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Listing {
-    /// It has been, and need not be for now.
-    Done,
-    /// It has to be, when it may be tried.
-    Due,
-    /// An answer is awaited.
-    Asked,
 }
 
 impl Rotation {
