@@ -338,6 +338,7 @@ fn what_cannot_be_written_waits_and_is_told_once_a_minute() {
 }
 
 #[test]
+#[expect(clippy::wildcard_enum_match_arm, reason = "the others do not matter here")]
 fn names_are_made_from_the_clock_alone_where_the_directory_is_unreadable_for_ten_seconds() {
     let mut rotation = Rotation::new("app.log".into(), LIMITS);
     let at = |millis| (Time(Duration::from_millis(millis)), Wall(TEN + millis));
@@ -352,7 +353,7 @@ fn names_are_made_from_the_clock_alone_where_the_directory_is_unreadable_for_ten
             match effect {
                 Effect::Open => rotation.handle_event(now, wall, Event::Opened { size: 0, mid_line: false }),
                 Effect::Look => {
-                    rotation.handle_event(now, wall, Event::Looked { in_place: true, size: 100_000 })
+                    rotation.handle_event(now, wall, Event::Looked { in_place: true, size: 100_000 });
                 }
                 Effect::List => {
                     lists.push(millis);
@@ -370,6 +371,7 @@ fn names_are_made_from_the_clock_alone_where_the_directory_is_unreadable_for_ten
 }
 
 #[test]
+#[expect(clippy::wildcard_enum_match_arm, reason = "the others do not matter here")]
 fn too_many_names_that_are_taken_are_a_failure() {
     let mut stage = Stage::new(LIMITS);
     stage.write(&line(100));

@@ -258,6 +258,7 @@ impl World {
         any
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the others are no failures")]
     fn happened(&mut self, event: Event) {
         self.tell(|| format!("{event:?}"));
         let failed = match &event {
