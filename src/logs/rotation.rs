@@ -30,6 +30,7 @@ mod archives;
 mod retry;
 #[cfg(test)]
 mod sim;
+mod state;
 #[cfg(test)]
 mod tests;
 mod trouble;
@@ -41,9 +42,9 @@ use std::time::Duration;
 use crate::core::Time;
 
 use super::Limits;
-use super::archive_name::Stamp;
 use archives::Archives;
 use retry::Retry;
+use state::{Listing, Place, Step};
 use trouble::{Kind, Troubles};
 
 /// The wall clock: milliseconds since 1970, UTC. For names and `--log-every` alone; it may jump.
@@ -197,47 +198,6 @@ pub(crate) struct Rotation {
     period: u64,
 }
 
-/// Which answer the file waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    None,
-    Opening,
-    EndingLine,
-    /// `size`: it is looked at because it is to be rotated, and has so many bytes.
-    Looking {
-        size: Option<u64>,
-    },
-    /// `taken`: so many names were.
-    Renaming {
-        stamp: Stamp,
-        taken: u32,
-    },
-}
-
-/// Where the open file is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    /// None is open.
-    Nowhere,
-    /// At its path.
-    There,
-    /// It is an archive of so many bytes, and more, already.
-    Renamed { stamp: Stamp, size: u64 },
-    /// Somebody has moved or removed it.
-    Astray,
-}
-
-/// Whether the directory is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Listing {
-    /// It has been, and need not be for now.
-    Done,
-    /// It has to be, when it may be tried.
-    Due,
-    /// An answer is awaited.
-    Asked,
-}
-
 impl Rotation {
     /// `name` is the file's, without its directory. The first effects are `Open` and `List`.
     pub(crate) fn new(name: OsString, limits: Limits) -> Rotation {
@@ -333,7 +293,7 @@ impl Rotation {
             self.look(None);
             return 0;
         }
-        if self.blocked.is_some() || self.torn {
+        if self.blocked.is_some() {
             return 0;
         }
         let share = self.fitting(now, wall, bytes);
@@ -534,7 +494,7 @@ impl Rotation {
             self.begin_period(wall);
         }
         self.size = size;
-        if size > 0 && expected.is_some_and(|expected| size >= expected) {
+        if expected.is_some_and(|expected| size >= expected) {
             self.rename(wall, 0);
         }
     }

@@ -117,15 +117,19 @@ impl World {
     fn kill_compressor(&mut self) {
         let Some(compressing) = self.compressing.take() else { return };
         let name = compressing.name.clone();
+        let partial = format!("{name}.gz.tmp");
+        let is_free = !self.users.contains_key(&partial);
         match self.random.below(4) {
             0 => {}
-            1 => {
-                self.disk.add(&format!("{name}.gz.tmp"), File { compressed: true, ..File::default() });
+            1 if is_free => {
+                self.disk.add(&partial, File { compressed: true, ..File::default() });
             }
             published => {
                 let source = self.disk.names.get(&name).copied();
                 self.publish(compressing);
-                self.disk.names.remove(&format!("{name}.gz.tmp"));
+                if is_free {
+                    self.disk.names.remove(&partial);
+                }
                 if let (3, Some(source)) = (published, source) {
                     self.disk.names.insert(name, source);
                 }
