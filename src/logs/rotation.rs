@@ -333,7 +333,7 @@ impl Rotation {
             self.look(None);
             return 0;
         }
-        if self.blocked.is_some() || self.torn {
+        if self.blocked.is_some() {
             return 0;
         }
         let share = self.fitting(now, wall, bytes);
@@ -459,20 +459,25 @@ impl Rotation {
     }
 
     fn opened(&mut self, now: Time, wall: Wall, size: u64, mid_line: bool) {
+        let another = self.place == Place::Astray || size < self.size;
+        if let Place::Renamed { stamp, size } = std::mem::replace(&mut self.place, Place::There) {
+            self.archives.add(stamp, size);
+            self.list = Retry::default();
+            // One that is asked for already comes after this.
+            if self.listing == Listing::Done {
+                self.listing = Listing::Due;
+            }
+        }
         (self.step, self.looked_at, self.open) = (Step::None, now, Retry::default());
-        (self.size, self.mid_line, self.torn, self.blocked) = (size, mid_line, mid_line, None);
+        // A line that is being written goes on, wherever it is.
+        let in_line = self.mid_line && !self.torn;
+        (self.size, self.mid_line, self.torn) = (size, mid_line || in_line, mid_line && !in_line);
+        self.blocked = None;
         self.begin_period(wall);
-        match std::mem::replace(&mut self.place, Place::There) {
-            Place::Renamed { stamp, size } => {
-                self.archives.add(stamp, size);
-                (self.listing, self.list) = (Listing::Due, Retry::default());
-            }
-            Place::Astray => {
-                // What could not be rotated is not ours any more.
-                self.rotate = Retry::default();
-                self.recovered(Kind::Rename);
-            }
-            Place::Nowhere | Place::There => {}
+        if another {
+            // What could not be rotated is not ours any more.
+            self.rotate = Retry::default();
+            self.recovered(Kind::Rename);
         }
         self.recovered(Kind::Open);
         self.answer(None);
@@ -520,12 +525,16 @@ impl Rotation {
         let Step::Looking { size: expected } = std::mem::replace(&mut self.step, Step::None) else { return };
         self.looked_at = now;
         if !in_place {
-            (self.place, self.open) = (Place::Astray, Retry { failures: 0, at: now });
+            self.place = Place::Astray;
+            self.open.at = self.open.at.max(now);
             return;
         }
+        if size < self.size {
+            // Somebody has truncated it.
+            self.begin_period(wall);
+        }
         self.size = size;
-        // Where somebody has truncated it, it need not be rotated any more, and is never where it is empty.
-        if size > 0 && expected.is_some_and(|expected| size >= expected) {
+        if expected.is_some_and(|expected| size >= expected) {
             self.rename(wall, 0);
         }
     }

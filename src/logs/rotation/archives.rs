@@ -26,6 +26,8 @@ const COMPRESS_AGAIN: (Duration, Duration) = (Duration::from_secs(10), Duration:
 pub(super) struct Archives {
     names: Names,
     known: BTreeMap<Stamp, Archive>,
+    /// The directory was read at least once: nothing older is there.
+    complete: bool,
     /// Of all that were ever seen or made.
     newest: Option<Stamp>,
     compressing: Option<Stamp>,
@@ -66,7 +68,13 @@ impl Archive {
 
 impl Archives {
     pub(super) fn new(log: OsString) -> Archives {
-        Archives { names: Names::new(log), known: BTreeMap::new(), newest: None, compressing: None }
+        Archives {
+            names: Names::new(log),
+            known: BTreeMap::new(),
+            complete: false,
+            newest: None,
+            compressing: None,
+        }
     }
 
     /// The stamp of the next archive: later than all others, whatever the clock says.
@@ -87,6 +95,7 @@ impl Archives {
 
     /// This is what is there. Of `open` nothing is known here as yet: it is still written to.
     pub(super) fn listed(&mut self, found: &[Found], open: Option<Stamp>, effects: &mut VecDeque<Effect>) {
+        self.complete = true;
         let before = std::mem::take(&mut self.known);
         for Found { name, bytes, .. } in found.iter().filter(|found| found.is_file) {
             let Some((stamp, kind)) = self.names.read(name) else { continue };
@@ -114,6 +123,9 @@ impl Archives {
 
     /// Removes the oldest, until no more are there than may be.
     pub(super) fn trim(&mut self, limits: &Limits, effects: &mut VecDeque<Effect>) {
+        if !self.complete {
+            return;
+        }
         let staying = || self.known.values().filter(|archive| archive.is_there() && !archive.removing);
         let mut count = staying().count();
         let mut bytes = staying().fold(0u64, |sum, archive| sum.saturating_add(archive.bytes()));

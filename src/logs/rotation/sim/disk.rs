@@ -77,7 +77,7 @@ impl Disk {
     }
 
     /// The archives by their stamps, oldest first, and the bytes of each.
-    pub(super) fn archives(&self) -> BTreeMap<String, u64> {
+    pub(super) fn archives(&self) -> BTreeMap<&str, u64> {
         let mut archives = BTreeMap::new();
         for (name, node) in &self.names {
             if let (Some(stamp), Some(file)) = (stamp(name), self.of(*node)) {
@@ -101,10 +101,11 @@ impl Disk {
 }
 
 /// Of an archive, and nothing else: told without the code that is tested.
-pub(super) fn stamp(name: &str) -> Option<String> {
+pub(super) fn stamp(name: &str) -> Option<&str> {
     let rest = name.strip_prefix(LOG)?.strip_prefix('.')?;
     let stamp = rest.strip_suffix(".gz").unwrap_or(rest);
-    let shape: String = stamp.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
-    let is_real = shape == "00000000T000000.000Z" && &stamp[4..6] <= "12";
-    is_real.then(|| stamp.to_string())
+    let shape = b"00000000T000000.000Z";
+    let fits = |(byte, shape): (u8, &u8)| if *shape == b'0' { byte.is_ascii_digit() } else { byte == *shape };
+    let is_real = stamp.len() == shape.len() && stamp.bytes().zip(shape).all(fits);
+    is_real.then_some(stamp)
 }
