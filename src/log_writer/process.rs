@@ -1,9 +1,9 @@
 //! What the log writer does: it waits, writes what the rings hold, and has one archive at a time compressed.
 //!
 //! ```text
-//!   poll ──> packets ──> timeouts ──> each file: write, at most ROUND_BYTES ──> the compressor ──> say what there is to say
-//!    ^                                                                                                     │
-//!    └── at once, where some ring holds more than its round; else when woken, or a file is due <───────────┘
+//!   poll ──> packets ──> timeouts ──> each file: write, at most ROUND_BYTES ──> the compressor ──> say it
+//!    ^                                                                                                │
+//!    └── at once, where some ring holds more than its round; else when woken, or a file is due <──────┘
 //! ```
 //!
 //! Everything that waits for a disk waits here. The files share this one process: a disk that hangs holds up the others

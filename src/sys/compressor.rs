@@ -1,12 +1,12 @@
 //! Makes `X.gz` of an archive `X`, in a child process that may take its time.
 //!
 //! ```text
-//!   X ──> X.gz.tmp ──> read back: is it the same? ──> sync ──> X.gz, if nothing has that name ──> sync ──> X is removed
+//!   X ──> X.gz.tmp ──> read back: the same? ──> sync ──> X.gz, if nothing has that name ──> sync ──> X is removed
 //!          └── whatever fails, it is removed, and X is as it was
 //! ```
 //!
-//! So at any moment X is there, or an X.gz that is whole. What a killed compressor leaves is X and perhaps X.gz.tmp, or X
-//! and X.gz: then the one is all in the other.
+//! So at any moment X is there, or an X.gz that is whole. What a killed compressor leaves is X and perhaps X.gz.tmp,
+//! or X and X.gz: then the one is all in the other.
 //!
 //! The child has the lowest priority, a process group of its own, nothing open but what it works on, and ends with its
 //! parent.
@@ -159,7 +159,8 @@ fn told(source: &Path, stage: Stage, errno: Errno) -> String {
 }
 
 fn settle(kept: &OwnedFd, parent: unistd::Pid) {
-    // SAFETY: these take numbers. The one for input and output: of this process (1), idle (class 3 of 3 bits behind 13).
+    // SAFETY: these take numbers. The one for input and output: of this process (1), idle (class 3 of 3 bits behind
+    // 13).
     unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
         libc::setpgid(0, 0);
