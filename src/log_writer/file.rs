@@ -29,7 +29,7 @@ const ROUND_BYTES: usize = 1024 * 1024;
 const ROUND_EFFECTS: usize = 256;
 
 pub(super) struct File {
-    id: FileId,
+    pub(super) id: FileId,
     path: PathBuf,
     ring: RingReader,
     rotation: Rotation,

@@ -1,9 +1,9 @@
 //! What the log writer does: it waits, writes what the rings hold, and has one archive at a time compressed.
 //!
 //! ```text
-//!   poll ──> packets ──> timeouts ──> each file: write, at most ROUND_BYTES ──> the compressor ──> say what there is to say
-//!    ^                                                                                                     │
-//!    └── at once, where some ring holds more than its round; else when woken, or a file is due <───────────┘
+//!   poll ──> packets ──> timeouts ──> each file: write, at most ROUND_BYTES ──> the compressor ──> say it
+//!    ^                                                                                                │
+//!    └── at once, where some ring holds more than its round; else when woken, or a file is due <──────┘
 //! ```
 //!
 //! Everything that waits for a disk waits here. The files share this one process: a disk that hangs holds up the others
@@ -11,7 +11,7 @@
 //!
 //! What this file does not do: write to a file, or decide anything about one: see `file.rs` and `logs/rotation.rs`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -51,7 +51,7 @@ pub(super) fn run(link: PacketSocket, limits: Limits) -> ! {
         link,
         limits,
         origin: monotonic(),
-        files: BTreeMap::new(),
+        files: Vec::new(),
         compressing: None,
         to_compress: VecDeque::new(),
         reopening: None,
@@ -76,7 +76,7 @@ struct Process {
     link: PacketSocket,
     limits: Limits,
     origin: Instant,
-    files: BTreeMap<FileId, File>,
+    files: Vec<File>,
     compressing: Option<Compressing>,
     to_compress: VecDeque<(FileId, OsString)>,
     reopening: Option<Reopening>,
@@ -106,12 +106,12 @@ impl Process {
         self.look_after_compressor();
         self.link.flush();
         // Whoever pushes from here on sees that we sleep; what was there before is seen here.
-        busy |= !self.files.values().all(File::go_to_sleep);
+        busy |= !self.files.iter().all(File::go_to_sleep);
         let timeout = if busy { PollTimeout::ZERO } else { self.timeout() };
         if self.is_over().is_none() {
             self.sleep(timeout);
         }
-        self.files.values().for_each(File::wake);
+        self.files.iter().for_each(File::wake);
     }
 
     fn sleep(&self, timeout: PollTimeout) {
@@ -129,7 +129,7 @@ impl Process {
 
     fn timeout(&self) -> PollTimeout {
         let clock = self.clock();
-        let of_files = self.files.values().filter_map(|file| file.poll_timeout(clock));
+        let of_files = self.files.iter().filter_map(|file| file.poll_timeout(clock));
         let of_compressor =
             self.compressing.as_ref().map(|compressing| match compressing.compressor.descriptor() {
                 Some(_) => compressing.until,
@@ -164,9 +164,7 @@ impl Process {
     /// A descriptor for which there was no number has not come.
     fn open(&mut self, id: FileId, path: PathBuf, ring: Option<OwnedFd>) {
         match ring.ok_or(Errno::EMFILE).and_then(|ring| RingReader::open(ring.as_fd())) {
-            Ok(ring) => {
-                self.files.insert(id, File::new(id, path, ring, self.limits.clone()));
-            }
+            Ok(ring) => self.files.push(File::new(id, path, ring, self.limits.clone())),
             Err(errno) => {
                 let why = format!("cannot open {}: its text cannot be had: {}", path.display(), errno.desc());
                 self.say(&FromWriter::Refused { file: id, why, forbidden: false });
@@ -190,7 +188,7 @@ impl Process {
         }
         self.reopening = Some(Reopening { unanswered: self.files.len(), why: Vec::new(), asked_again: 0 });
         let clock = self.clock();
-        for file in self.files.values_mut() {
+        for file in &mut self.files {
             file.tell(clock, Event::ReopenAsked);
         }
         self.answer_reopened();
@@ -213,10 +211,11 @@ impl Process {
     /// True where there is more to be written at once.
     fn write(&mut self) -> bool {
         let mut busy = false;
-        for id in self.files.keys().copied().collect::<Vec<_>>() {
+        for at in 0..self.files.len() {
             let clock = self.clock();
             let patience = (Time(PATIENCE) - clock.now).as_millis();
-            let Some(file) = self.files.get_mut(&id) else { continue };
+            let file = &mut self.files[at];
+            let id = file.id;
             let progress = file.turn(clock, u32::try_from(patience).unwrap_or(0));
             let wishes: Vec<Wish> = file.wishes.drain(..).collect();
             busy |= progress == Progress::More;
@@ -272,7 +271,7 @@ impl Process {
     }
 
     fn compress(&mut self, file: FileId, archive: OsString) {
-        let Some(source) = self.files.get(&file).map(|known| known.beside(&archive)) else { return };
+        let Some(source) = self.file(file).map(|known| known.beside(&archive)) else { return };
         let mebibytes = source.metadata().map_or(0, |found| found.len() >> 20);
         let time = MOST_COMPRESSING + PER_MEBIBYTE * u32::try_from(mebibytes).unwrap_or(u32::MAX);
         match Compressor::start(&source) {
@@ -286,15 +285,19 @@ impl Process {
 
     fn tell(&mut self, file: FileId, event: Event) {
         let clock = self.clock();
-        if let Some(known) = self.files.get_mut(&file) {
+        if let Some(known) = self.file(file) {
             known.tell(clock, event);
         }
+    }
+
+    fn file(&mut self, id: FileId) -> Option<&mut File> {
+        self.files.iter_mut().find(|file| file.id == id)
     }
 
     /// The exit status, once srvwrap has no more to say, and all is written or nothing more can be.
     fn is_over(&self) -> Option<i32> {
         let since = self.closed?;
-        if self.files.values().all(File::is_written) {
+        if self.files.iter().all(File::is_written) {
             return Some(0);
         }
         (self.clock().now - since >= MOST_STUCK).then_some(1)

@@ -4,8 +4,8 @@
 //!   one byte, the kind    a file's number, 4 bytes    what kind of trouble, 1 byte    a path or a sentence
 //! ```
 //!
-//! Both sides are of one program and on one machine, so that there is no version and no order of bytes to agree on. What
-//! is too long is cut; what cannot be read is nothing.
+//! Both sides are of one program and on one machine, so that there is no version and no order of bytes to agree on.
+//! What is too long is cut; what cannot be read is nothing.
 //!
 //! What this file does not do: send them. The text itself is not among them: it lies in the ring of its file.
 
@@ -33,8 +33,8 @@ pub(crate) enum ToWriter {
 pub(crate) enum FromWriter {
     /// The file is open, for the first time.
     Opened { file: FileId },
-    /// It cannot be opened for the first time, and is tried again: a sentence. `forbidden`: nothing can be written there
-    /// by this user, or by anybody.
+    /// It cannot be opened for the first time, and is tried again: a sentence. `forbidden`: nothing can be written
+    /// there by this user, or by anybody.
     Refused { file: FileId, why: String, forbidden: bool },
     /// There is room in a ring whose writer has asked for it.
     Room,

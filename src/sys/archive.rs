@@ -56,7 +56,8 @@ pub(crate) struct Content {
 }
 
 impl LogFile {
-    /// Made with its directories where it is not there. `path` is absolute; `tries` is how often another's lock is tried.
+    /// Made with its directories where it is not there. `path` is absolute; `tries` is how often another's lock is
+    /// tried.
     pub(crate) fn open(path: &Path, tries: u32) -> Result<LogFile, FileError> {
         let error = |cause| FileError { path: path.to_owned(), cause };
         make_directories(directory_of(path)).map_err(error)?;

@@ -88,8 +88,8 @@ impl PacketSocket {
     fn send_now(&self, bytes: &[u8], with: Option<BorrowedFd<'_>>) -> nix::Result<()> {
         let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
         let mut control = Control::EMPTY;
-        // SAFETY: all zeros is a valid msghdr; everything that it points to lives through the call, which only reads it;
-        // the control message is made within `control`, which has room for one descriptor.
+        // SAFETY: all zeros is a valid msghdr; everything that it points to lives through the call, which only reads
+        // it; the control message is made within `control`, which has room for one descriptor.
         let sent = unsafe {
             let mut message: libc::msghdr = mem::zeroed();
             message.msg_iov = &raw mut part;
@@ -113,8 +113,8 @@ impl PacketSocket {
         let mut bytes = vec![0; MOST_BYTES];
         let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
         let mut control = Control::EMPTY;
-        // SAFETY: as above, and the call writes into the bytes and into `control` only, as far as they reach. A descriptor
-        // that it says it has put there is nobody else's.
+        // SAFETY: as above, and the call writes into the bytes and into `control` only, as far as they reach. A
+        // descriptor that it says it has put there is nobody else's.
         let (received, with) = unsafe {
             let mut message: libc::msghdr = mem::zeroed();
             message.msg_iov = &raw mut part;

@@ -8,14 +8,14 @@
 //!   reader   readable ──> consume ──> tail moves ──> was room wanted? say so   go_to_sleep: sleeps
 //! ```
 //!
-//! Each side changes one thing and then looks at another that the other side changes before it looks at the first: the
-//! reader says that it sleeps and then looks for bytes, the writer puts bytes there and then looks for sleepers. All
-//! four are sequentially consistent, so that they have one order, and whoever comes second in it sees the other: either
-//! the writer sees the sleeper or the reader sees the bytes. With the room it is the same the other way round. So nobody
-//! sleeps while there is something to do, and nobody is woken without having asked.
+//! Each side changes one thing and then looks at another that the other side changes before it looks at the first:
+//! the reader says that it sleeps and then looks for bytes, the writer puts bytes there and then looks for sleepers.
+//! All four are sequentially consistent, so that they have one order, and whoever comes second in it sees the other:
+//! either the writer sees the sleeper or the reader sees the bytes. With the room it is the same the other way round.
+//! So nobody sleeps while there is something to do, and nobody is woken without having asked.
 //!
-//! The reader maps the bytes twice, one behind the other, so that what is there always lies in one piece. A position that
-//! the other side spoilt can make wrong bytes out of right ones, and no access outside of the ring.
+//! The reader maps the bytes twice, one behind the other, so that what is there always lies in one piece. A position
+//! that the other side spoilt can make wrong bytes out of right ones, and no access outside of the ring.
 //!
 //! What this file does not do: wake anybody, or know where a line ends.
 
@@ -104,8 +104,8 @@ impl Ring {
         let head = state.head.0.load(Ordering::Relaxed);
         let at = head as usize % RING_BYTES;
         let (first, rest) = bytes[..taken].split_at(taken.min(RING_BYTES - at));
-        // SAFETY: `at` and the length of `first` end within the ring, and `rest` is shorter than what was taken, which is
-        // not longer than it. The reader does not look there before `head` has moved.
+        // SAFETY: `at` and the length of `first` end within the ring, and `rest` is shorter than what was taken,
+        // which is not longer than it. The reader does not look there before `head` has moved.
         unsafe {
             let start = self.memory.bytes();
             ptr::copy_nonoverlapping(first.as_ptr(), start.add(at), first.len());
@@ -135,7 +135,8 @@ pub(crate) struct RingReader {
 }
 
 impl RingReader {
-    /// `fd` is a [`Ring::descriptor`], and not needed any more after this. A ring that a reader before this one has left is read from where that one was.
+    /// `fd` is a [`Ring::descriptor`], and not needed any more after this. A ring that a reader before this one has
+    /// left is read from where that one was.
     pub(crate) fn open(fd: BorrowedFd<'_>) -> nix::Result<RingReader> {
         let memory = Memory::reserve(WHOLE_BYTES + RING_BYTES)?;
         memory.place(fd, 0, 0..WHOLE_BYTES)?;
@@ -148,8 +149,8 @@ impl RingReader {
     /// All that is there, oldest first.
     pub(crate) fn readable(&self) -> &[u8] {
         let at = self.memory.state().tail.0.load(Ordering::Relaxed) as usize % RING_BYTES;
-        // SAFETY: it begins in the first of the two mappings and is not longer than one of them. Between tail and head the
-        // writer changes nothing.
+        // SAFETY: it begins in the first of the two mappings and is not longer than one of them. Between tail and
+        // head the writer changes nothing.
         unsafe { slice::from_raw_parts(self.memory.bytes().add(at), self.memory.used()) }
     }
 

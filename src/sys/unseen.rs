@@ -9,8 +9,9 @@
 //!                                                name, directory `srvwrap-log`, /
 //! ```
 //!
-//! A child whose exit signal is not CHLD is passed over by wait calls that do not ask for such (`__WALL`): the supervisor
-//! neither counts nor reaps it. It was not executed, so that it needs no /proc, and nothing in an empty root.
+//! A child whose exit signal is not CHLD is passed over by wait calls that do not ask for such (`__WALL`): the
+//! supervisor neither counts nor reaps it. It was not executed, so that it needs no /proc, and nothing in an empty
+//! root.
 //!
 //! Ctrl-C and `systemctl stop` reach every process of the group or of the cgroup. This one ends when the socket does.
 //!
@@ -28,8 +29,8 @@ use super::children::{Pid, WaitStatus};
 use super::daemon::close_all_but;
 use super::signal_state::{self, Change, SignalSet};
 
-/// In the parent the number of the child; in the child nothing, and every signal is blocked. To be called where there is
-/// one thread: in the child memory is as it was.
+/// In the parent the number of the child; in the child nothing, and every signal is blocked. To be called where there
+/// is one thread: in the child memory is as it was.
 pub(crate) fn divide() -> nix::Result<Option<Pid>> {
     let before = signal_state::change_mask(Change::Block, SignalSet::ALL);
     // SAFETY: with neither flags nor a stack it is fork(2) with another exit signal. All arguments are zeros, so that

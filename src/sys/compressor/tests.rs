@@ -80,8 +80,8 @@ fn an_archive_is_replaced_by_one_that_gzip_reads_and_that_is_as_old_and_as_secre
 }
 
 #[test]
-fn what_has_the_name_already_is_neither_replaced_nor_followed_and_the_source_stays() {
-    let test = "sys::compressor::tests::what_has_the_name_already_is_neither_replaced_nor_followed_and_the_source_stays";
+fn what_has_the_name_already_is_left_alone_and_the_source_stays() {
+    let test = "sys::compressor::tests::what_has_the_name_already_is_left_alone_and_the_source_stays";
     if run_apart(test, &Startup::plain()) == Apart::Done {
         return;
     }
@@ -109,8 +109,8 @@ fn what_has_the_name_already_is_neither_replaced_nor_followed_and_the_source_sta
 }
 
 #[test]
-fn what_one_had_published_that_was_killed_before_it_removed_the_source_is_not_made_again() {
-    let test = "sys::compressor::tests::what_one_had_published_that_was_killed_before_it_removed_the_source_is_not_made_again";
+fn what_a_killed_one_had_published_is_not_made_again() {
+    let test = "sys::compressor::tests::what_a_killed_one_had_published_is_not_made_again";
     if run_apart(test, &Startup::plain()) == Apart::Done {
         return;
     }
