@@ -42,6 +42,8 @@ pub(super) struct File {
     troubled: bool,
     /// There is text that cannot be written before a timeout.
     stuck: bool,
+    /// Something has happened since its turn.
+    has_news: bool,
     has_written: bool,
     /// For the process, in this order.
     pub(super) wishes: Vec<Wish>,
@@ -76,12 +78,19 @@ impl File {
             refused: false,
             troubled: false,
             stuck: false,
+            has_news: false,
             has_written: false,
             wishes: Vec::new(),
         }
     }
 
-    pub(super) fn handle_event(&mut self, clock: Clock, event: Event) {
+    /// What happened elsewhere. The file is to have its turn, without a wait before it.
+    pub(super) fn tell(&mut self, clock: Clock, event: Event) {
+        self.has_news = true;
+        self.handle_event(clock, event);
+    }
+
+    fn handle_event(&mut self, clock: Clock, event: Event) {
         self.rotation.handle_event(clock.now, clock.wall, event);
     }
 
@@ -94,7 +103,7 @@ impl File {
         if self.poll_timeout(clock).is_some_and(|due| due <= clock.now) {
             self.rotation.handle_timeout(clock.now, clock.wall);
         }
-        self.stuck = false;
+        (self.stuck, self.has_news) = (false, false);
         let (mut effects, mut written) = (0, 0);
         while effects < ROUND_EFFECTS && written < ROUND_BYTES {
             if let Some(effect) = self.rotation.poll_effect() {
@@ -272,9 +281,9 @@ impl File {
         self.path.parent().unwrap_or(Path::new("/")).join(name)
     }
 
-    /// False where there is text that may be written now.
+    /// False where there is something to be done now.
     pub(super) fn go_to_sleep(&self) -> bool {
-        self.stuck || self.ring.go_to_sleep()
+        !self.has_news && (self.stuck || self.ring.go_to_sleep())
     }
 
     pub(super) fn wake(&self) {

@@ -17,6 +17,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::core::Time;
@@ -146,9 +147,9 @@ impl Process {
                 Ok(Received::Packet(packet, ring)) => {
                     packets += 1;
                     match (ToWriter::decode(&packet), ring) {
-                        (Some(ToWriter::Open { file, path }), Some(ring)) => self.open(file, path, ring),
+                        (Some(ToWriter::Open { file, path }), ring) => self.open(file, path, ring),
                         (Some(ToWriter::Reopen), _) => self.reopen(),
-                        (Some(ToWriter::Look | ToWriter::Open { .. }) | None, _) => {}
+                        (Some(ToWriter::Look) | None, _) => {}
                     }
                 }
                 Ok(Received::Nothing) => break,
@@ -160,14 +161,14 @@ impl Process {
         }
     }
 
-    fn open(&mut self, id: FileId, path: PathBuf, ring: OwnedFd) {
-        match RingReader::open(ring) {
+    /// A descriptor for which there was no number has not come.
+    fn open(&mut self, id: FileId, path: PathBuf, ring: Option<OwnedFd>) {
+        match ring.ok_or(Errno::EMFILE).and_then(|ring| RingReader::open(ring.as_fd())) {
             Ok(ring) => {
                 self.files.insert(id, File::new(id, path, ring, self.limits.clone()));
             }
             Err(errno) => {
-                let why =
-                    format!("cannot open {}: there is no memory for it: {}", path.display(), errno.desc());
+                let why = format!("cannot open {}: its text cannot be had: {}", path.display(), errno.desc());
                 self.say(&FromWriter::Refused { file: id, why, forbidden: false });
             }
         }
@@ -190,7 +191,7 @@ impl Process {
         self.reopening = Some(Reopening { unanswered: self.files.len(), why: Vec::new(), asked_again: 0 });
         let clock = self.clock();
         for file in self.files.values_mut() {
-            file.handle_event(clock, Event::ReopenAsked);
+            file.tell(clock, Event::ReopenAsked);
         }
         self.answer_reopened();
     }
@@ -286,7 +287,7 @@ impl Process {
     fn tell(&mut self, file: FileId, event: Event) {
         let clock = self.clock();
         if let Some(known) = self.files.get_mut(&file) {
-            known.handle_event(clock, event);
+            known.tell(clock, event);
         }
     }
 

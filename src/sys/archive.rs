@@ -239,3 +239,138 @@ pub(crate) fn remove(path: &Path) -> nix::Result<()> {
         removed => removed,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use crate::sys::apart::own_umask;
+
+    fn opened(path: &Path) -> LogFile {
+        LogFile::open(path, 1).unwrap()
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn directories_are_made_and_what_is_there_is_appended_to() {
+        let directory = tempfile::tempdir().unwrap();
+        own_umask(0o022);
+        let path = directory.path().join("a/b/app.log");
+        let file = opened(&path);
+        assert_eq!(file.content(), Content { bytes: 0, mid_line: false });
+        assert_eq!(file.append(b"one\nhalf"), Ok(8));
+        assert_eq!(file.content(), Content { bytes: 8, mid_line: true });
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o640);
+        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o7777, 0o755);
+        drop(file);
+        let file = opened(&path);
+        file.append(b" of it\n").unwrap();
+        assert_eq!(file.content(), Content { bytes: 15, mid_line: false });
+        assert_eq!(fs::read(&path).unwrap(), b"one\nhalf of it\n");
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("file"), "").unwrap();
+        let path = directory.path().join("file/below/app.log");
+        let error = LogFile::open(&path, 1).unwrap_err().to_string();
+        let below = path.parent().unwrap().display();
+        let why = format!("cannot make the directory {below}: Not a directory");
+        assert_eq!(error, format!("cannot open {}: {why}", path.display()));
+    }
+
+    #[test]
+    fn a_second_one_is_refused_by_the_pid_of_the_first_until_that_closes_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("app.log");
+        let first = opened(&path);
+        let refused = LogFile::open(&path, 2).unwrap_err();
+        let FileCause::Held { pid } = refused.cause else { panic!("{refused}") };
+        // Where the file system has another number than its files, or there is no /proc, it cannot be known.
+        assert!(pid.is_none_or(|pid| pid == std::process::id()), "{pid:?}");
+        drop(first);
+        opened(&path);
+    }
+
+    #[test]
+    fn it_is_opened_again_only_where_the_path_leads_elsewhere() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("app.log");
+        let mut file = opened(&path);
+        file.append(b"one\n").unwrap();
+        file.open_again().unwrap();
+        assert!(file.is_in_place());
+        fs::rename(&path, directory.path().join("moved")).unwrap();
+        assert!(!file.is_in_place());
+        assert_eq!(file.rename(OsStr::new("app.log.1")), Err(Errno::ESTALE));
+        symlink("moved", &path).unwrap();
+        file.open_again().unwrap_err();
+        file.append(b"two\n").unwrap();
+        fs::remove_file(&path).unwrap();
+        file.open_again().unwrap();
+        file.append(b"three\n").unwrap();
+        assert_eq!(fs::read(directory.path().join("moved")).unwrap(), b"one\ntwo\n");
+        assert_eq!(fs::read(&path).unwrap(), b"three\n");
+    }
+
+    #[test]
+    fn a_name_that_anything_has_is_taken_and_what_has_it_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let in_it = |name| directory.path().join(name);
+        let file = opened(&in_it("app.log"));
+        file.append(b"text\n").unwrap();
+        fs::write(in_it("precious"), "precious").unwrap();
+        fs::hard_link(in_it("precious"), in_it("hard")).unwrap();
+        symlink("precious", in_it("link")).unwrap();
+        symlink("nowhere", in_it("dangling")).unwrap();
+        fs::create_dir(in_it("directory")).unwrap();
+        unistd::mkfifo(&in_it("fifo"), Mode::S_IRWXU).unwrap();
+        for name in ["precious", "hard", "link", "dangling", "directory", "fifo"] {
+            assert_eq!(file.rename(OsStr::new(name)), Err(Errno::EEXIST), "{name}");
+        }
+        assert!(file.is_in_place());
+        assert_eq!(fs::read(in_it("precious")).unwrap(), b"precious");
+        assert_eq!(fs::read_dir(in_it("directory")).unwrap().count(), 0);
+        file.rename(OsStr::new("app.log.1")).unwrap();
+        assert_eq!(
+            names(directory.path()),
+            ["app.log.1", "dangling", "directory", "fifo", "hard", "link", "precious"]
+        );
+    }
+
+    #[test]
+    fn a_list_has_what_begins_with_the_name_and_says_what_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("app.log");
+        for name in ["app.log", "app.log.1", "app.logs", "other.app.log.1"] {
+            fs::write(directory.path().join(name), "12345").unwrap();
+        }
+        symlink("app.log.1", directory.path().join("app.log.link")).unwrap();
+        fs::create_dir(directory.path().join("app.log.directory")).unwrap();
+        let mut found = list(&path).unwrap();
+        found.sort_by(|one, other| one.name.cmp(&other.name));
+        let files: Vec<(&str, bool)> =
+            found.iter().map(|entry| (entry.name.to_str().unwrap(), entry.is_file)).collect();
+        assert_eq!(files, [("app.log.1", true), ("app.log.directory", false), ("app.log.link", false)]);
+        assert_eq!(found[0].bytes, 5);
+        list(Path::new("/nowhere/app.log")).unwrap_err();
+    }
+
+    #[test]
+    fn what_is_gone_is_removed_and_a_directory_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("directory")).unwrap();
+        assert_eq!(remove(&directory.path().join("nothing")), Ok(()));
+        remove(&directory.path().join("directory")).unwrap_err();
+        assert_eq!(names(directory.path()), ["directory"]);
+    }
+}

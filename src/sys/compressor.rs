@@ -136,10 +136,12 @@ enum Stage {
     Write,
     Verify,
     Publish,
+    Remove,
 }
 
 impl Stage {
-    const ALL: [Stage; 5] = [Stage::Start, Stage::Read, Stage::Write, Stage::Verify, Stage::Publish];
+    const ALL: [Stage; 6] =
+        [Stage::Start, Stage::Read, Stage::Write, Stage::Verify, Stage::Publish, Stage::Remove];
 }
 
 fn told(source: &Path, stage: Stage, errno: Errno) -> String {
@@ -149,6 +151,7 @@ fn told(source: &Path, stage: Stage, errno: Errno) -> String {
         Stage::Read => format!("cannot read {source} to compress it"),
         Stage::Write => format!("cannot write {source}{SCRATCH}"),
         Stage::Verify => format!("{source}{SCRATCH} does not read back as it was written"),
+        Stage::Remove => format!("cannot remove {source}, which is compressed"),
         Stage::Publish => format!("cannot put {source}{DONE} in the place of {source}"),
     };
     format!("{what}: {}", errno.desc())
@@ -222,18 +225,29 @@ fn make(source: &Path, scratch: &Path, found: &FileStat, input: &File, output: &
     if !reads_back(input, output, bytes, end).map_err(io_fault(Stage::Verify))? {
         return Err(Fault { stage: Stage::Verify, errno: Errno::EIO });
     }
-    publish(source, scratch, found).map_err(fault(Stage::Publish))?;
-    Ok(bytes)
+    // What was removed meanwhile is not to come back.
+    let now = lstat(source).map_err(fault(Stage::Read))?;
+    if identity(&now) != identity(found) {
+        return Err(Fault { stage: Stage::Read, errno: Errno::ESTALE });
+    }
+    let bytes = match rename_to_new(scratch, &suffixed(source, DONE)) {
+        Err(Errno::EEXIST) => existing(source, input, end).map_err(fault(Stage::Publish))?,
+        renamed => renamed.map(|()| bytes).map_err(fault(Stage::Publish))?,
+    };
+    let _ = remove(scratch);
+    sync_directory_of(source);
+    unlink(source).map(|()| bytes).map_err(fault(Stage::Remove))
 }
 
-fn publish(source: &Path, scratch: &Path, found: &FileStat) -> nix::Result<()> {
-    // What was removed meanwhile is not to come back.
-    if identity(&lstat(source)?) != identity(found) {
-        return Err(Errno::ESTALE);
-    }
-    rename_to_new(scratch, &suffixed(source, DONE))?;
-    sync_directory_of(source);
-    unlink(source)
+/// There is something already where it is to be: good where that is all of the source, of a compressor that was killed
+/// before it could remove that. How many bytes it has.
+fn existing(source: &Path, input: &File, end: End) -> nix::Result<u64> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
+    let found = open_path(&suffixed(source, DONE), flags, Mode::empty()).map_err(|_| Errno::EEXIST)?;
+    let found = File::from(found);
+    let bytes = found.metadata().map_err(|error| errno_of(&error))?.len();
+    let same = reads_back(input, &found, bytes, end).unwrap_or(false);
+    if same { Ok(bytes) } else { Err(Errno::EEXIST) }
 }
 
 /// gzip (RFC 1952): no name, no time, made on Unix.
@@ -270,7 +284,9 @@ fn deflate_all(mut input: &File, mut output: &File) -> Result<End, Fault> {
                 }
                 TDEFLStatus::Okay if rest.is_empty() && count > 0 => break,
                 TDEFLStatus::Okay => {}
-                _ => return Err(Fault { stage: Stage::Write, errno: Errno::EIO }),
+                TDEFLStatus::BadParam | TDEFLStatus::PutBufFailed => {
+                    return Err(Fault { stage: Stage::Write, errno: Errno::EIO });
+                }
             }
         }
     }
@@ -278,6 +294,11 @@ fn deflate_all(mut input: &File, mut output: &File) -> Result<End, Fault> {
 
 /// Whether the output, of so many bytes, unpacks to what the input has, from its first byte to its last.
 fn reads_back(input: &File, output: &File, bytes: u64, end: End) -> std::io::Result<bool> {
+    let mut head = HEAD;
+    output.read_exact_at(&mut head, 0)?;
+    if head != HEAD {
+        return Ok(false);
+    }
     let mut inflator = InflateState::new_boxed(DataFormat::Raw);
     let mut piece = vec![0; PIECE_BYTES];
     let (mut unpacked, mut original) = (vec![0; PIECE_BYTES], vec![0; PIECE_BYTES]);

@@ -76,7 +76,7 @@ impl Ring {
         };
         ftruncate(&fd, WHOLE_BYTES as libc::off_t)?;
         let memory = Memory::reserve(WHOLE_BYTES)?;
-        memory.place(&fd, 0, 0..WHOLE_BYTES)?;
+        memory.place(fd.as_fd(), 0, 0..WHOLE_BYTES)?;
         Ok(Ring { fd, memory })
     }
 
@@ -135,11 +135,11 @@ pub(crate) struct RingReader {
 }
 
 impl RingReader {
-    /// `fd` is a [`Ring::descriptor`]. A ring that a reader before this one has left is read from where that one was.
-    pub(crate) fn open(fd: OwnedFd) -> nix::Result<RingReader> {
+    /// `fd` is a [`Ring::descriptor`], and not needed any more after this. A ring that a reader before this one has left is read from where that one was.
+    pub(crate) fn open(fd: BorrowedFd<'_>) -> nix::Result<RingReader> {
         let memory = Memory::reserve(WHOLE_BYTES + RING_BYTES)?;
-        memory.place(&fd, 0, 0..WHOLE_BYTES)?;
-        memory.place(&fd, STATE_BYTES, WHOLE_BYTES..WHOLE_BYTES + RING_BYTES)?;
+        memory.place(fd, 0, 0..WHOLE_BYTES)?;
+        memory.place(fd, STATE_BYTES, WHOLE_BYTES..WHOLE_BYTES + RING_BYTES)?;
         let reader = RingReader { memory };
         reader.wake();
         Ok(reader)
@@ -214,7 +214,7 @@ impl Memory {
     }
 
     /// Shows what `fd` has from `offset` on at these of our addresses.
-    fn place(&self, fd: &OwnedFd, offset: usize, at: Range<usize>) -> nix::Result<()> {
+    fn place(&self, fd: BorrowedFd<'_>, offset: usize, at: Range<usize>) -> nix::Result<()> {
         assert!(at.end <= self.length, "it is placed within what was reserved");
         let flags = libc::MAP_SHARED | libc::MAP_FIXED;
         // SAFETY: the addresses are reserved and nobody has been given any of them yet.

@@ -97,10 +97,32 @@ fn what_has_the_name_already_is_neither_replaced_nor_followed_and_the_source_sta
     assert_eq!(fs::read(in_it("precious")).unwrap(), b"precious");
     assert_eq!(names(directory.path()), ["precious", "x", "x.gz"]);
     fs::remove_file(in_it("x.gz")).unwrap();
+    for other in ["", "other"] {
+        fs::write(in_it("x.gz"), other).unwrap();
+        assert!(compressed(&in_it("x")).unwrap_err().ends_with("File exists"));
+    }
+    fs::remove_file(in_it("x.gz")).unwrap();
     fs::create_dir(in_it("x.gz.tmp")).unwrap();
     let why = compressed(&in_it("x")).unwrap_err();
     assert_eq!(why, format!("cannot write {path}.gz.tmp: Is a directory"));
     assert_eq!(fs::read(in_it("x")).unwrap(), b"text\n");
+}
+
+#[test]
+fn what_one_had_published_that_was_killed_before_it_removed_the_source_is_not_made_again() {
+    let test = "sys::compressor::tests::what_one_had_published_that_was_killed_before_it_removed_the_source_is_not_made_again";
+    if run_apart(test, &Startup::plain()) == Apart::Done {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (source, done) = (directory.path().join("x"), directory.path().join("x.gz"));
+    fs::write(&source, log_text()).unwrap();
+    let bytes = compressed(&source).unwrap();
+    let published = fs::metadata(&done).unwrap().ino();
+    fs::write(&source, log_text()).unwrap();
+    assert_eq!(compressed(&source), Ok(bytes));
+    assert_eq!(fs::metadata(&done).unwrap().ino(), published);
+    assert_eq!(names(directory.path()), ["x.gz"]);
 }
 
 #[test]
@@ -199,7 +221,7 @@ proptest! {
     #[test]
     fn whatever_it_said_is_a_number_or_a_sentence(said: [u8; 9]) {
         match decode(Path::new("/x"), said) {
-            Ok(_) => prop_assert!(!(1..=5).contains(&said[0])),
+            Ok(_) => prop_assert!(!(1..=6).contains(&said[0])),
             Err(why) => prop_assert!(why.contains("/x"), "{why}"),
         }
     }

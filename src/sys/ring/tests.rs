@@ -14,7 +14,7 @@ use crate::sys::startup::Startup;
 
 fn pair() -> (Ring, RingReader) {
     let ring = Ring::new().unwrap();
-    let reader = RingReader::open(ring.descriptor().try_clone_to_owned().unwrap()).unwrap();
+    let reader = RingReader::open(ring.descriptor()).unwrap();
     (ring, reader)
 }
 
@@ -107,7 +107,7 @@ fn a_second_reader_goes_on_where_the_first_one_was_and_knows_half_a_line() {
     first.consume(5);
     assert!(first.is_mid_line());
     drop(first);
-    let mut second = RingReader::open(ring.descriptor().try_clone_to_owned().unwrap()).unwrap();
+    let mut second = RingReader::open(ring.descriptor()).unwrap();
     assert!(second.is_mid_line());
     assert_eq!(second.readable(), b"wo\n");
     assert!(!ring.push(b"three\n").reader_sleeps, "it has just begun, and looks first");
@@ -183,8 +183,8 @@ fn between_two_threads_every_byte_arrives_and_nobody_sleeps_for_ever() {
         let (rooms, room) = pipe().unwrap();
         let good = thread::scope(|scope| {
             // One that gives up closes its ends, so that the other one fails as well.
-            let consumer =
-                scope.spawn(move || consume_all(RingReader::open(fd).unwrap(), &looks, &room, seed + 100));
+            let consumer = scope
+                .spawn(move || consume_all(RingReader::open(fd.as_fd()).unwrap(), &looks, &room, seed + 100));
             push_all(ring, &look, &rooms, seed);
             consumer.join().unwrap()
         });
@@ -205,7 +205,7 @@ fn between_two_processes_it_is_the_same() {
     match unsafe { fork() }.unwrap() {
         ForkResult::Child => {
             drop(rooms);
-            let reader = RingReader::open(ring.descriptor().try_clone_to_owned().unwrap()).unwrap();
+            let reader = RingReader::open(ring.descriptor()).unwrap();
             let good = consume_all(reader, &looks, &room, 7);
             // SAFETY: see above.
             unsafe { libc::_exit(i32::from(!good)) }
@@ -240,7 +240,7 @@ fn what_a_reader_that_was_killed_has_not_consumed_is_still_there() {
     // SAFETY: as above.
     match unsafe { fork() }.unwrap() {
         ForkResult::Child => {
-            let mut reader = RingReader::open(ring.descriptor().try_clone_to_owned().unwrap()).unwrap();
+            let mut reader = RingReader::open(ring.descriptor()).unwrap();
             reader.consume(4);
             let _ = unistd::write(&tell, b"x");
             loop {
@@ -254,6 +254,6 @@ fn what_a_reader_that_was_killed_has_not_consumed_is_still_there() {
         }
     }
     ring.push(b"three\n");
-    let reader = RingReader::open(ring.descriptor().try_clone_to_owned().unwrap()).unwrap();
+    let reader = RingReader::open(ring.descriptor()).unwrap();
     assert_eq!(reader.readable(), b"two\nthree\n");
 }
