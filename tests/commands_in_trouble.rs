@@ -34,6 +34,9 @@ fn nobody_there_is_3_but_a_stop_of_nothing_is_done() {
         &["abort"],
         &["scale", "2"],
         &["signal", "USR2"],
+        &["reopen"],
+        &["logs"],
+        &["logs", "--follow"],
     ] {
         let why = told(directory.path(), arguments).failed(3);
         assert_eq!(

@@ -46,6 +46,7 @@ mod readme;
 mod recycling;
 mod scaling;
 mod shared_listener;
+mod showing_logs;
 mod signals;
 mod spawning;
 mod stderr;

@@ -75,8 +75,8 @@ pub(super) fn follow(
             return Ok(code);
         }
         if ready[1] && !hear(connection, &mut shown) {
-            // Who is slow to read is cut off; and one that goes on is listened to again.
-            events = listen(socket);
+            // Who is slow to read is cut off, and listens again where there is somebody.
+            events = if connection.reply.is_complete() { None } else { listen(socket) };
         }
         shown.go_on(output);
     }
