@@ -130,7 +130,7 @@ impl EventLoop {
     /// left behind but what the logs hold.
     pub(crate) fn new(start: &mut Start) -> Result<EventLoop, String> {
         let poll = Poll::new().map_err(|error| format!("cannot make an epoll instance: {error}"))?;
-        let mut output = Output::open(&start.config.logs, start.elsewhere, &poll)?;
+        let mut output = Output::open(&start.config.logs, start.config.count, start.elsewhere, &poll)?;
         match Parts::take(start, &poll) {
             Ok(parts) => Ok(EventLoop::of(start, poll, output, parts)),
             Err(error) => {

@@ -36,6 +36,7 @@ mod languages;
 mod listeners;
 mod load;
 mod logs_rotation;
+mod logs;
 mod nonblocking;
 mod pid_file;
 mod pid_one;

@@ -63,6 +63,8 @@ pub(super) struct Output {
     pub(super) words: Words,
     /// The log writer is to look at its rings.
     wake: bool,
+    /// It may have answered before it was asked: nothing went out.
+    has_answered: bool,
     /// To be said.
     remarks: Vec<String>,
 }
@@ -120,7 +122,12 @@ enum Route {
 impl Output {
     /// Opens each file that is known. An error is a sentence, with what to do where there is something; `elsewhere` is that
     /// for what workers write.
-    pub(super) fn open(logs: &Logs, elsewhere: Option<&str>, poll: &Poll) -> Result<Output, String> {
+    pub(super) fn open(
+        logs: &Logs,
+        slots: u32,
+        elsewhere: Option<&str>,
+        poll: &Poll,
+    ) -> Result<Output, String> {
         let variable = |name| std::env::var(name).unwrap_or_default();
         let mut output = Output {
             logs: logs.clone(),
@@ -132,12 +139,14 @@ impl Output {
             writer: Writer::default(),
             words: Words::default(),
             wake: false,
+            has_answered: false,
             remarks: Vec::new(),
         };
         for own in [Own::Stdout, Own::Stderr] {
-            // Those of slots are made with the first worker of each.
-            if !is_per_slot(output.destination(own)) {
-                output.route(own, 0)?;
+            // Of a scale, those of slots that are new are made with the first worker of each.
+            let slots = if is_per_slot(output.destination(own)) { slots } else { 1 };
+            for slot in 0..slots {
+                output.route(own, slot)?;
             }
         }
         output.notices = match logs.notices.clone() {
@@ -243,11 +252,10 @@ impl Output {
         &mut self,
         writes: Writes<'_>,
         tokens: [Token; 2],
-        now: Time,
         poll: &Poll,
     ) -> Result<[Made; 2], String> {
-        let stdout = self.make_stream(writes, Own::Stdout, tokens[0], now, poll)?;
-        let stderr = self.make_stream(writes, Own::Stderr, tokens[1], now, poll)?;
+        let stdout = self.make_stream(writes, Own::Stdout, tokens[0], poll)?;
+        let stderr = self.make_stream(writes, Own::Stderr, tokens[1], poll)?;
         Ok([stdout, stderr])
     }
 
@@ -256,7 +264,6 @@ impl Output {
         writes: Writes<'_>,
         own: Own,
         token: Token,
-        now: Time,
         poll: &Poll,
     ) -> Result<Made, String> {
         let files = self.sinks.len();
@@ -265,7 +272,8 @@ impl Output {
             Route::Sink(sink) => sink,
         };
         if self.sinks.len() > files {
-            self.open_later(sink, now, poll);
+            self.writer.open(&self.sinks[sink]);
+            self.has_answered = true;
         }
         let (reader, writer) =
             output_pipe().map_err(|errno| format!("cannot make a pipe for its output: {}", errno.desc()))?;
@@ -286,15 +294,6 @@ impl Output {
 
     pub(super) fn set_pid(&mut self, worker: WorkerId, pid: u32) {
         self.streams.set_pid(worker, pid);
-    }
-
-    /// The file of a slot that is new.
-    fn open_later(&mut self, sink: usize, now: Time, poll: &Poll) {
-        if self.writer.is_there() {
-            self.writer.open(&self.sinks[sink]);
-        } else {
-            self.writer.died(now, poll);
-        }
     }
 
     /// Writes what srvwrap has to say.
@@ -354,15 +353,22 @@ impl Output {
         self.remarks.extend(pumped.broke);
     }
 
+    /// What was held is read again where there is room for it: that may have been made by what was said meanwhile.
+    fn let_go(&mut self) {
+        for (index, sink) in self.sinks.iter().enumerate() {
+            if !sink.is_full(sinks::Room::Usual) {
+                self.streams.let_go(index);
+            }
+        }
+    }
+
     /// Writes what waits, in every sink that has room again.
     fn pump(&mut self, now: Time) {
         for index in 0..self.sinks.len() {
             let pumped = self.sinks[index].pump(now);
             self.take(pumped);
-            if !self.sinks[index].is_full(sinks::Room::Usual) {
-                self.streams.let_go(index);
-            }
         }
+        self.let_go();
     }
 
     pub(super) fn next_turn(&self) -> Option<Time> {

@@ -172,7 +172,7 @@ impl EventLoop {
         let program_name = spec.argv.first().map(OsString::as_os_str).unwrap_or_default();
         let writes = Writes { worker, slot, generation, program: program_name };
         let tokens = [stdout_token(worker), stderr_token(worker)];
-        let [stdout, stderr] = self.output.make_streams(writes, tokens, self.now(), &self.poll)?;
+        let [stdout, stderr] = self.output.make_streams(writes, tokens, &self.poll)?;
         for made in [&stdout, &stderr] {
             if let Made::Pipe(end) = made {
                 self.control.leave_room(end)?;

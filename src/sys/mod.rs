@@ -7,6 +7,7 @@
 pub(crate) mod apart;
 pub(crate) mod archive;
 mod bind_error;
+mod c_library;
 pub(crate) mod children;
 pub(crate) mod compressor;
 pub(crate) mod control;

@@ -352,3 +352,141 @@ fn write(target: &mut Target, text: &[u8], wake: &mut bool) -> Result<usize, Wri
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{PipeReader, Read, pipe};
+    use std::os::fd::AsFd;
+    use std::path::PathBuf;
+
+    use crate::logs::{Destination, Limits};
+    use crate::sys::ring::{RING_BYTES, RingReader};
+
+    fn logs(format: Format, full: Full) -> Logs {
+        let stderr = || Destination::Own(Own::Stderr);
+        let limits = Limits { max_size: None, every: None, keep: 1, total: None };
+        Logs { stdout: stderr(), stderr: stderr(), notices: stderr(), format, full, limits }
+    }
+
+    fn own(full: Full, serves_workers: bool) -> (Sink, PipeReader) {
+        let (reader, writer) = pipe().unwrap();
+        let output = OwnOutput::of(writer.as_fd()).unwrap();
+        (Sink::own(Own::Stderr, Some(output), &logs(Format::Plain, full), serves_workers, ""), reader)
+    }
+
+    fn file(full: Full) -> Sink {
+        Sink::file(FileId(0), PathBuf::from("/srv/log"), &logs(Format::Plain, full), true).unwrap()
+    }
+
+    fn said(sentence: &str) -> Said {
+        Said { sentence: sentence.to_string(), severity: Severity::Information }
+    }
+
+    fn rest(sink: Sink, mut reader: PipeReader) -> String {
+        drop(sink);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    const NOW: Time = Time(Duration::ZERO);
+    /// 64 bytes.
+    const LINE: &[u8] = b"a line of sixty-four bytes, with its newline at the end of it..\n";
+
+    #[test]
+    fn a_notice_is_one_line_with_our_name() {
+        let (mut sink, reader) = own(Full::Block, false);
+        sink.say(&said("worker 3 (pid 4711) online after 1.2s"), NOW);
+        assert_eq!(sink.fd(), None);
+        assert_eq!(rest(sink, reader), "srvwrap: worker 3 (pid 4711) online after 1.2s\n");
+    }
+
+    #[test]
+    fn notices_that_nobody_reads_are_counted_and_the_count_is_said_in_their_place() {
+        let (mut sink, mut reader) = own(Full::Block, false);
+        let mut count = 0;
+        while sink.dropped().lines < 5 {
+            sink.say(&said("x"), NOW);
+            count += 1;
+        }
+        assert!(sink.fd().is_some());
+        let mut text = String::new();
+        while sink.fd().is_some() {
+            let mut some = [0; 4096];
+            let length = reader.read(&mut some).unwrap();
+            text.push_str(std::str::from_utf8(&some[..length]).unwrap());
+            sink.pump(NOW);
+        }
+        sink.say(&said("after the gap"), NOW);
+        text.push_str(&rest(sink, reader));
+        assert_eq!(text.matches("srvwrap: x\n").count(), count - 5);
+        let end = "srvwrap: 5 lines (55 B) were dropped: stderr was not read\nsrvwrap: after the gap\n";
+        assert!(text.ends_with(end), "{}", &text[text.len() - 200..]);
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_keeps_nothing_waiting_and_is_told_once() {
+        let (mut sink, reader) = own(Full::Block, true);
+        drop(reader);
+        let first = sink.take(LINE, NOW).broke.expect("it is told");
+        assert_eq!(first, "cannot write to stderr: Broken pipe; what workers write there is dropped");
+        assert_eq!(sink.take(LINE, NOW).broke, None);
+        assert_eq!((sink.dropped().lines, sink.is_full(Room::Usual)), (2, false));
+        assert_eq!(sink.fd(), None, "what nobody reads is always ready: it would be woken for ever");
+    }
+
+    #[test]
+    fn a_full_disk_is_tried_again_later_and_nothing_is_lost_of_what_workers_write() {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = OwnOutput::of(full.as_fd()).unwrap();
+        let mut sink = Sink::own(Own::Stdout, Some(output), &logs(Format::Json, Full::Block), true, "");
+        sink.take(LINE, NOW);
+        let later = sink.retry_at().expect("it is tried again");
+        assert_eq!((later, sink.dropped()), (NOW + RETRY_EVERY, Gap::default()));
+        let (reader, writer) = pipe().unwrap();
+        sink.target = Target::Own { own: Own::Stdout, output: OwnOutput::of(writer.as_fd()).ok() };
+        drop(writer);
+        sink.pump(NOW);
+        sink.pump(later);
+        assert_eq!(rest(sink, reader).as_bytes(), LINE);
+    }
+
+    #[test]
+    fn lines_go_straight_into_a_ring_and_wait_in_memory_where_that_is_full() {
+        let mut sink = file(Full::Block);
+        let lines = LINE.repeat(RING_BYTES / 64);
+        sink.take(&lines, NOW);
+        assert!(sink.backlog.is_empty());
+        sink.take(&LINE.repeat(WAITING_LIMIT / 64), NOW);
+        assert!(sink.is_full(Room::Usual) && !sink.is_full(Room::Last));
+        sink.say(&said("a notice never waits"), NOW);
+        assert_eq!(sink.dropped().lines, 1);
+        let Target::File { ring, .. } = &sink.target else { panic!("it is a file") };
+        let mut reader = RingReader::open(ring.descriptor().try_clone_to_owned().unwrap()).unwrap();
+        assert!(reader.consume(RING_BYTES), "room was asked for");
+        sink.pump(NOW);
+        assert!(!sink.is_full(Room::Usual) && sink.backlog.is_empty());
+        let text = String::from_utf8(reader.readable().to_vec()).unwrap();
+        let gap = " srvwrap: 1 line (55 B) was dropped: the disk was too slow\n";
+        assert!(text.ends_with(gap), "{}", &text[text.len() - 100..]);
+    }
+
+    #[test]
+    fn where_lines_are_dropped_nobody_waits_and_the_trouble_is_named() {
+        let mut sink = file(Full::DropNew);
+        sink.begin_trouble("cannot write /srv/log: No space left on device".to_string());
+        sink.take(&LINE.repeat(RING_BYTES / 64), NOW);
+        sink.take(&LINE.repeat(2 * DROPPING_LIMIT / 64), NOW);
+        assert!(!sink.is_full(Room::Usual));
+        let Gap { lines, bytes } = sink.dropped();
+        assert_eq!((lines * 64, bytes), (DROPPING_LIMIT as u64, DROPPING_LIMIT as u64));
+        assert_eq!(sink.end_trouble(), Some(lines));
+        assert_eq!(sink.end_trouble(), None);
+        assert!(
+            String::from_utf8(sink.gap_line(Gap { lines, bytes }))
+                .unwrap()
+                .ends_with("(1 MiB) were dropped: cannot write /srv/log: No space left on device\n")
+        );
+    }
+}

@@ -133,6 +133,9 @@ impl Streams {
 
     /// There is room in this sink again.
     pub(super) fn let_go(&mut self, sink: usize) {
+        if self.held.is_empty() {
+            return;
+        }
         let table = &self.table;
         let is_of_it = |id: &StreamId| table.get(id).is_none_or(|stream| stream.sink == sink);
         let free: Vec<StreamId> = self.held.iter().copied().filter(is_of_it).collect();

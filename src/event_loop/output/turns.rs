@@ -29,6 +29,9 @@ impl EventLoop {
         if self.output.sinks.iter().filter_map(Sink::retry_at).any(|at| at <= now) {
             self.output.pump(now);
         }
+        if std::mem::take(&mut self.output.has_answered) {
+            self.hear_log_writer();
+        }
         self.look_after_log_writer(now);
         for pumped in self.output.streams.read_ready(&mut self.output.sinks, now, &self.poll) {
             self.output.take(pumped);
@@ -37,6 +40,7 @@ impl EventLoop {
 
     /// Before the loop waits: whoever is to go on with what was written is told.
     pub(in crate::event_loop) fn leave_output(&mut self) {
+        self.output.let_go();
         self.output.watch_own(&self.poll);
         if std::mem::take(&mut self.output.wake) {
             self.output.writer.wake();

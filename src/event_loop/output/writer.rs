@@ -55,10 +55,6 @@ pub(super) enum StartError {
 }
 
 impl Writer {
-    pub(super) fn is_there(&self) -> bool {
-        self.link.is_some() || self.restart_at.is_some()
-    }
-
     /// Makes it, and waits until every file is open. The first file that is refused, in the order of the sinks, is the
     /// error.
     pub(super) fn start(&mut self, limits: &Limits, sinks: &[Sink], poll: &Poll) -> Result<(), StartError> {
