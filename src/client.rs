@@ -201,7 +201,13 @@ fn is_reached(socket: &Path) -> bool {
 
 fn not_running(view: &mut View) -> u8 {
     let message = "not running".to_owned();
-    view.answer_of_nobody(&Answer { outcome: Outcome::Done, exit_code: 0, message, generation: None });
+    view.answer_of_nobody(&Answer {
+        outcome: Outcome::Done,
+        exit_code: 0,
+        message,
+        generation: None,
+        stderr: Vec::new(),
+    });
     view.output.tell_loss();
     0
 }

@@ -52,6 +52,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) node_channel: bool,
     /// In the order of their descriptors.
     pub(crate) listeners: &'a [Passing<'a>],
+    /// Whether what JOURNAL_STREAM tells of srvwrap's stdout or stderr is true of the worker's.
+    pub(crate) keeps_journal: bool,
 }
 
 /// A listener that is passed on.
@@ -83,7 +85,9 @@ pub(crate) fn of_worker(base: &[(OsString, OsString)], facts: &Facts<'_>) -> Vec
     let has_listeners = !facts.listeners.is_empty();
     let mut environment = Vec::with_capacity(base.len() + 12 + 2 * facts.listeners.len());
     // Without listeners the program listens by itself, and PORT is its own affair.
-    let kept = base.iter().filter(|(name, _)| !(has_listeners && name == "PORT"));
+    let kept = base.iter().filter(|(name, _)| {
+        !(has_listeners && name == "PORT" || !facts.keeps_journal && name == "JOURNAL_STREAM")
+    });
     // PWD names the current directory, symlinks in it included; one that is somebody else's would be believed.
     environment.extend(kept.map(|(name, value)| {
         let value = if name == "PWD" { facts.directory.as_os_str() } else { value.as_os_str() };

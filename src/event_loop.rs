@@ -16,23 +16,23 @@
 
 mod control;
 mod listeners;
+mod output;
 mod perform;
 mod places;
 mod report;
 mod workers;
 
 use std::io;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR2};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
 
 use crate::config::Config;
 use crate::core::{Asker, Event, Request, Scale, Spec, Supervisor, Time, WorkerId};
 use crate::log::Log;
-use crate::logs::{Destination, Logs};
+use crate::logs::Own;
 use crate::sys::report::Report;
 use crate::sys::signals::{Arrived, Origin, Signals};
 use crate::sys::startup::Startup;
@@ -42,18 +42,21 @@ use crate::wire::control::routes::Door;
 
 use control::{ConnectionId, Control};
 use listeners::Listeners;
+use output::Output;
 use places::Places;
 use workers::Workers;
 
-/// Tokens are never used twice, so that a late event finds nobody: the fixed ones, and from [`FIRST_WORKER`] on two for
-/// each worker, whose ids are not used twice either. Clients have the upper half.
+/// Tokens are never used twice, so that a late event finds nobody: the fixed ones, and from [`FIRST_WORKER`] on four
+/// for each worker, whose ids are not used twice either. Clients have the upper half.
 const SIGNALS: Token = Token(0);
-const STDERR: Token = Token(1);
+const OWN_STDERR: Token = Token(1);
 const HANG_UPS: Token = Token(2);
 const CONTROL: Token = Token(3);
 const HEALTH: Token = Token(4);
 const REPORT: Token = Token(5);
 const VANISHED: Token = Token(6);
+const LOG_WRITER: Token = Token(7);
+const OWN_STDOUT: Token = Token(8);
 const FIRST_WORKER: usize = 16;
 
 /// Workers that are made before anything else gets its turn: fork and exec take most of a millisecond each.
@@ -73,13 +76,11 @@ pub(crate) struct EventLoop {
     workers: Workers,
     control: Control,
     log: Log,
-    logs: Logs,
     /// For the command that started a daemon.
     report: Option<Report>,
-    /// What the workers of a daemon write their errors to.
-    stderr: Option<PathBuf>,
-    /// Why the boot has not come off, once that is said.
-    boot_end: Option<String>,
+    output: Output,
+    /// Why the boot has not come off, once that is said, and what the worker wrote last that is to blame.
+    boot_end: Option<(String, Vec<String>)>,
     /// More children may be dead than were handled.
     deaths_left: bool,
     /// More is to be done than was done.
@@ -95,26 +96,56 @@ pub(crate) struct Start {
     pub(crate) spec: Spec,
     /// Of a daemon, to the command that waits for it to be online.
     pub(crate) report: Option<Report>,
-    /// Of a daemon, the file that its workers write their errors to.
-    pub(crate) stderr: Option<PathBuf>,
+    /// What to do where files cannot be written that nobody has named.
+    pub(crate) elsewhere: Option<&'static str>,
+}
+
+/// What srvwrap takes from the system at its start, or nothing of it.
+struct Parts {
+    log: Log,
+    places: Places,
+    control: Control,
+    listeners: Listeners,
+    signals: Signals,
+}
+
+impl Parts {
+    /// An error is a sentence.
+    fn take(start: &Start, poll: &Poll) -> Result<Parts, String> {
+        let config = &start.config;
+        let mut log = Log::new();
+        let places = Places::take(config, start.report.is_some(), poll, &mut log)?;
+        let control = Control::open(config.health.as_ref(), &places, poll)?;
+        let listeners = Listeners::bind(&config.listeners, poll)?;
+        let signals =
+            Signals::install(&start.startup).map_err(|error| format!("cannot handle signals: {error}"))?;
+        watch(poll, &signals.fd(), SIGNALS, Interest::READABLE)
+            .map_err(|error| format!("cannot watch signals: {error}"))?;
+        Ok(Parts { log, places, control, listeners, signals })
+    }
 }
 
 impl EventLoop {
-    /// Takes every place, binds every address and starts to boot. An error is a sentence, and nothing is left behind but
-    /// what the log holds.
+    /// Opens every log, takes every place, binds every address and starts to boot. An error is a sentence, and nothing is
+    /// left behind but what the logs hold.
     pub(crate) fn new(start: &mut Start) -> Result<EventLoop, String> {
         let poll = Poll::new().map_err(|error| format!("cannot make an epoll instance: {error}"))?;
+        let mut output = Output::open(&start.config.logs, start.elsewhere, &poll)?;
+        match Parts::take(start, &poll) {
+            Ok(parts) => Ok(EventLoop::of(start, poll, output, parts)),
+            Err(error) => {
+                output.say_in_file(&error);
+                output.finish(Time::default());
+                Err(error)
+            }
+        }
+    }
+
+    fn of(start: &mut Start, poll: Poll, output: Output, parts: Parts) -> EventLoop {
         let config = &start.config;
-        let mut log = log_of(config)?;
-        let places = Places::take(config, start.report.is_some(), &poll, &mut log)?;
-        let control = Control::open(config.health.as_ref(), &places, &poll)?;
-        let listeners = Listeners::bind(&config.listeners, &poll)?;
-        let signals =
-            Signals::install(&start.startup).map_err(|error| format!("cannot handle signals: {error}"))?;
-        watch(&poll, &signals.fd(), SIGNALS, Interest::READABLE)
-            .map_err(|error| format!("cannot watch signals: {error}"))?;
         #[expect(clippy::disallowed_methods, reason = "this is the only clock")]
         let origin = Instant::now();
+        let Parts { log, places, control, listeners, signals } = parts;
         let supervisor = Supervisor::new(
             config.policy.clone(),
             listeners.addresses(),
@@ -124,7 +155,7 @@ impl EventLoop {
             Time::default(),
         );
         let workers = Workers::new(config);
-        Ok(EventLoop {
+        EventLoop {
             poll,
             origin,
             startup: start.startup,
@@ -135,15 +166,14 @@ impl EventLoop {
             workers,
             control,
             log,
-            logs: config.logs.clone(),
+            output,
             report: start.report.take(),
-            stderr: start.stderr.take(),
             boot_end: None,
             // A child may have died before this program was executed in its parent's place; no signal tells of it.
             deaths_left: true,
             effects_left: true,
             ended: None,
-        })
+        }
     }
 
     /// Runs until the end, and returns the exit code.
@@ -159,7 +189,7 @@ impl EventLoop {
             if let Some(code) = self.ended {
                 break code;
             }
-            self.watch_stderr();
+            self.leave_output();
             self.watch_report();
             self.wait(&mut events);
             for event in &events {
@@ -171,6 +201,7 @@ impl EventLoop {
             self.look_after_due_places();
             self.handle_timeout();
             self.perform();
+            self.serve_output();
             self.tell_remarks();
             self.serve_clients();
         };
@@ -180,9 +211,11 @@ impl EventLoop {
     /// Who waits for a boot that has not come off is told when nothing is left of it.
     fn end(mut self, code: u8) -> u8 {
         self.take_leave();
-        let EventLoop { places, listeners, log, report, boot_end, .. } = self;
+        self.tell_remarks();
+        let now = self.now();
+        let EventLoop { places, listeners, output, report, boot_end, .. } = self;
         drop((places, listeners));
-        log.finish();
+        output.finish(now);
         if let Some(mut report) = report {
             report.last(&json::write(&report::last_word(boot_end, code)));
             report.finish();
@@ -202,13 +235,15 @@ impl EventLoop {
             self.listeners.next_turn(),
             self.control.next_turn(),
             self.places.next_turn(),
+            self.output.next_turn(),
         ];
         let deadline = [self.supervisor.poll_timeout()].into_iter().chain(turns).flatten().min();
-        let timeout = if self.deaths_left || self.effects_left || self.control.has_more() {
-            Some(Duration::ZERO)
-        } else {
-            deadline.map(|at| at - self.now())
-        };
+        let timeout =
+            if self.deaths_left || self.effects_left || self.control.has_more() || self.output.has_more() {
+                Some(Duration::ZERO)
+            } else {
+                deadline.map(|at| at - self.now())
+            };
         match self.poll.poll(events, timeout) {
             Ok(()) => {}
             // A signal came: its byte is in the pipe, and the next round finds it.
@@ -224,18 +259,20 @@ impl EventLoop {
         }
         match event.token() {
             SIGNALS => self.handle_signals(),
-            STDERR => self.log.flush(),
+            OWN_STDOUT | OWN_STDERR => self.pump_output(),
+            LOG_WRITER => self.hear_log_writer(),
             HANG_UPS => self.handle_hang_ups(),
             CONTROL => self.control.knocked(Door::Control),
             HEALTH => self.control.knocked(Door::Health),
             REPORT => self.report.iter_mut().for_each(Report::flush),
             VANISHED => self.handle_vanished(),
             Token(number) => {
-                let worker = WorkerId((number - FIRST_WORKER) as u64 / 2);
-                if number % 2 == 0 {
-                    self.hear(worker, workers::TURN_BYTES);
-                } else {
-                    self.see_execution(worker);
+                let worker = WorkerId((number - FIRST_WORKER) as u64 / 4);
+                match number % 4 {
+                    0 => self.hear(worker, workers::TURN_BYTES),
+                    1 => self.see_execution(worker),
+                    2 => self.output_ready(worker, Own::Stdout),
+                    _ => self.output_ready(worker, Own::Stderr),
                 }
             }
         }
@@ -266,20 +303,9 @@ impl EventLoop {
                     self.look_after_places();
                     self.handle(Event::Requested { asker: Asker::Signal(name), request });
                 }
+                Meaning::Reopen(name) => self.reopen_logs(Asker::Signal(name)),
                 Meaning::Remark(remark) => self.remark(&remark),
                 Meaning::Nothing => {}
-            }
-        }
-    }
-
-    /// Only while something waits to be written: else each read of what we write would wake us.
-    fn watch_stderr(&mut self) {
-        if let Some(fd) = self.log.fd() {
-            // It stays registered from the first time on, and a second registration says so.
-            let registry = self.poll.registry();
-            let interest = Interest::WRITABLE;
-            if registry.register(&mut SourceFd(&fd), STDERR, interest).is_err() {
-                let _ = registry.reregister(&mut SourceFd(&fd), STDERR, interest);
             }
         }
     }
@@ -289,6 +315,8 @@ impl EventLoop {
 enum Meaning {
     Death,
     Request(&'static str, Request),
+    /// Open the log files again.
+    Reopen(&'static str),
     Remark(&'static str),
     Nothing,
 }
@@ -308,21 +336,10 @@ fn meaning(arrived: Arrived) -> Meaning {
         }
         (SIGTTIN, Origin::Process) => Meaning::Request("TTIN", Request::Scale(Scale::By(more))),
         (SIGTTOU, Origin::Process) => Meaning::Request("TTOU", Request::Scale(Scale::By(-more))),
+        (SIGUSR1, _) => Meaning::Reopen("USR1"),
         (SIGUSR2, _) => Meaning::Remark("USR2 ignored: this version cannot upgrade itself in place"),
         (_, Origin::Process | Origin::Kernel) => Meaning::Nothing,
     }
-}
-
-fn log_of(config: &Config) -> Result<Log, String> {
-    let path = match &config.logs.notices {
-        Destination::Own(_) => return Ok(Log::new()),
-        Destination::Null => Path::new("/dev/null"),
-        Destination::File(path) => path.as_given(),
-    };
-    Log::to_file(path).map_err(|error| match error.is_forbidden() {
-        true => format!("{error} (--log names another file)"),
-        false => error.to_string(),
-    })
 }
 
 /// Edge-triggered, as everything here is: read until there is no more.

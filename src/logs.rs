@@ -16,8 +16,13 @@
 //! loop. What was read from a worker lies in memory that both processes share: a log writer that dies loses none of it.
 #![forbid(unsafe_code)]
 
+mod archive_name;
+pub(crate) mod backlog;
+pub(crate) mod block;
+pub(crate) mod form;
 pub(crate) mod link;
 pub(crate) mod rotation;
+pub(crate) mod tail;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

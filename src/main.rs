@@ -38,6 +38,7 @@ mod core;
 mod environment;
 mod event_loop;
 mod log;
+mod log_writer;
 mod logs;
 mod signal_names;
 mod start;
@@ -51,6 +52,7 @@ use std::fmt::Display;
 use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::panic;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -114,11 +116,14 @@ fn start_typed(typed: &Typed, surroundings: Surroundings, startup: Startup) -> R
 
 fn run(config: Config, surroundings: Surroundings, startup: Startup) -> u8 {
     let spec = spec_of(&config, surroundings);
-    serve(Start { startup, config, spec, report: None, stderr: None })
+    serve(Start { startup, config, spec, report: None, elsewhere: None })
 }
 
 /// Runs until the end, and returns the exit code.
 fn serve(mut start: Start) -> u8 {
+    if let logs::Destination::File(path) = &start.config.logs.notices {
+        tell_panics(path.as_given().to_owned());
+    }
     match EventLoop::new(&mut start) {
         Ok(event_loop) => {
             // Paths are absolute from here on, and srvwrap keeps nobody from unmounting.
@@ -130,6 +135,17 @@ fn serve(mut start: Start) -> u8 {
             start.report.map_or(FAILED, |report| start::not_started(report, &error))
         }
     }
+}
+
+/// A fault of srvwrap's own is to be found where its notices are: who reads its stderr may be nobody.
+fn tell_panics(log: PathBuf) {
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |fault| {
+        if let Ok(mut file) = fs::OpenOptions::new().append(true).open(&log) {
+            let _ = writeln!(file, "srvwrap: {fault}");
+        }
+        usual(fault);
+    }));
 }
 
 fn refuse(error: &dyn Display, code: u8) -> ExitCode {

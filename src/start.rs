@@ -47,19 +47,12 @@ pub(crate) fn start(config: Config, daemon: &Daemon, spec: Spec, startup: Startu
             let log = path_of(&config.logs.notices);
             client::follow_report(report, daemon.display, &config.control.path, log, &startup)
         }
-        Ok(Side::Daemon { report }) => {
-            match settle(path_of(&config.logs.stdout), path_of(&config.logs.stderr), &report) {
-                Ok(()) => {
-                    let stderr = match &config.logs.stderr {
-                        Destination::File(path) => Some(path.as_given().to_owned()),
-                        Destination::Own(_) | Destination::Null => None,
-                    };
-                    serve(Start { startup, config, spec, report: Some(report), stderr })
-                }
-                Err(error) if error.is_forbidden() => not_started(report, &format!("{error} ({ELSEWHERE})")),
-                Err(error) => not_started(report, &error.to_string()),
+        Ok(Side::Daemon { report }) => match settle(&report) {
+            Ok(()) => {
+                serve(Start { startup, config, spec, report: Some(report), elsewhere: Some(ELSEWHERE) })
             }
-        }
+            Err(errno) => not_started(report, &format!("cannot open /dev/null: {}", errno.desc())),
+        },
         Err(errno) => {
             complain(&format_args!("cannot make a process for the background: {}", errno.desc()));
             FAILED
@@ -142,6 +135,7 @@ pub(crate) fn not_started(mut report: Report, message: &str) -> u8 {
         exit_code: FAILED,
         message: message.to_string(),
         generation: None,
+        stderr: Vec::new(),
     }));
     report.finish();
     FAILED

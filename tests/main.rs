@@ -35,6 +35,7 @@ mod inheritance;
 mod languages;
 mod listeners;
 mod load;
+mod logs;
 mod nonblocking;
 mod pid_file;
 mod pid_one;

@@ -35,10 +35,12 @@ pub(super) struct View {
     latest: String,
     /// That of a fact that is expected to be the answer too.
     held: Option<String>,
+    /// Whether what a worker wrote last was among the facts.
+    has_told_words: bool,
 }
 
 /// Events that are worth to stay on a terminal: what was opened, and what is not as it should be.
-const REMARKS: [&str; 13] = [
+const REMARKS: [&str; 14] = [
     "listening",
     "health-listening",
     "remark",
@@ -47,6 +49,7 @@ const REMARKS: [&str; 13] = [
     "listener-shut",
     "listener-shut-by",
     "worker-failed",
+    "worker-wrote",
     "worker-hushed",
     "worker-killed",
     "worker-remnant-killed",
@@ -89,7 +92,14 @@ impl View {
             (Display::Progress, Some(aim)) if can_be_drawn_on() => Form::Drawn(Box::new(drawn(aim))),
             (Display::Progress, _) => Form::Plain,
         };
-        View { form, output: Output::default(), aim, latest: String::new(), held: None }
+        View {
+            form,
+            output: Output::default(),
+            aim,
+            latest: String::new(),
+            held: None,
+            has_told_words: false,
+        }
     }
 
     /// Whether facts are of any use.
@@ -105,6 +115,7 @@ impl View {
     /// One line of `GET /events`.
     pub(super) fn fact(&mut self, line: &[u8]) {
         let (name, sentence) = told(line);
+        self.has_told_words |= name == "worker-wrote" && !matches!(self.form, Form::Quiet);
         match self.form {
             Form::Quiet => {}
             Form::Json => self.output.bytes(&[line, b"\n"].concat()),
@@ -181,6 +192,10 @@ impl View {
             (Form::Json, _) => self.output.bytes(&[line.trim_ascii_end(), b"\n"].concat()),
             (_, Outcome::Failed | Outcome::Refused | Outcome::Aborted | Outcome::TimedOut) => {
                 complain(&answer.message);
+                // A plain line has told them already, but not where they are the same as those of the last failure.
+                for line in answer.stderr.iter().filter(|_| !self.has_told_words) {
+                    complain(&format_args!("it wrote: {line}"));
+                }
             }
             // A plain line has told it already.
             (Form::Plain, Outcome::Done) if self.latest == clean(&answer.message) => {}

@@ -35,7 +35,7 @@ use std::time::Duration;
 use crate::wire::control::message::{Deploy, Outcome};
 use crate::wire::worker::Said;
 
-pub(crate) use notice::Notice;
+pub(crate) use notice::{Notice, Severity, Who, WorkerNews};
 pub(crate) use policy::{OnCrash, Policy, Ready, StopSignal};
 pub(crate) use spec::Spec;
 pub(crate) use supervisor::{Deployed, Status, Supervisor};

@@ -155,6 +155,10 @@ pub(crate) enum WorkerNews {
     RemnantOverran,
     Survived,
     Impossible,
+    /// One of the last lines that it wrote to its stderr before it failed.
+    Wrote {
+        line: String,
+    },
 }
 
 /// What follows a failure.
@@ -310,9 +314,39 @@ impl Fault {
     }
 }
 
+/// How urgent a notice is, as syslog(3) numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Severity {
+    Error = 3,
+    Warning = 4,
+    Information = 6,
+}
+
 impl Notice {
-    /// Whether a worker failed by itself, so that it may have written down why.
-    pub(crate) fn is_failure_of_a_program(&self) -> bool {
+    pub(crate) fn severity(&self) -> Severity {
+        match self {
+            Notice::BootFailed { .. } | Notice::WorkerFailed { .. } => Severity::Error,
+            Notice::Scale(ScaleNews::Failed { .. }) => Severity::Error,
+            Notice::Scale(ScaleNews::Began { .. } | ScaleNews::Grown { .. } | ScaleNews::Shrunk { .. }) => {
+                Severity::Information
+            }
+            Notice::Deploy { news, .. } => news.severity(),
+            Notice::Worker { news, .. } => news.severity(),
+            Notice::BacklogClamped { .. } | Notice::PassesNothingOn { .. } => Severity::Warning,
+            Notice::ListenerShut { .. } | Notice::ListenerShutBy { .. } => Severity::Warning,
+            Notice::Refused { .. } | Notice::CutShort | Notice::Killing { .. } => Severity::Warning,
+            Notice::Stopped { killed: 1.. } => Severity::Warning,
+            Notice::Stopped { killed: 0 } | Notice::Stopping { .. } | Notice::Signalled { .. } => {
+                Severity::Information
+            }
+            Notice::Listening { .. } | Notice::HealthListening { .. } | Notice::Booted { .. } => {
+                Severity::Information
+            }
+        }
+    }
+
+    /// The worker that failed by itself, so that it may have written down why.
+    pub(crate) fn failed_program(&self) -> Option<Who> {
         let failure = match self {
             Notice::BootFailed { failure, .. } | Notice::WorkerFailed { failure, .. } => failure,
             Notice::Deploy { news: DeployNews::Failed { failure, .. }, .. } => failure,
@@ -332,9 +366,44 @@ impl Notice {
             | Notice::Killing { .. }
             | Notice::Stopped { .. }
             | Notice::CutShort
-            | Notice::Signalled { .. } => return false,
+            | Notice::Signalled { .. } => return None,
         };
-        failure.fault.is_of_the_program()
+        failure.fault.is_of_the_program().then_some(failure.who)
+    }
+}
+
+impl DeployNews {
+    fn severity(&self) -> Severity {
+        match self {
+            DeployNews::Failed { .. } | DeployNews::Cut { .. } => Severity::Error,
+            DeployNews::Aborted { .. }
+            | DeployNews::AbortedLate { .. }
+            | DeployNews::TimedOut { .. }
+            | DeployNews::TimedOutLate { .. }
+            | DeployNews::PuttingBack { .. }
+            | DeployNews::DoneLate { .. } => Severity::Warning,
+            DeployNews::Began { .. }
+            | DeployNews::Baking { .. }
+            | DeployNews::BakingAlone { .. }
+            | DeployNews::Flipped { .. }
+            | DeployNews::FlippedLast { .. }
+            | DeployNews::Done { .. } => Severity::Information,
+        }
+    }
+}
+
+impl WorkerNews {
+    fn severity(&self) -> Severity {
+        match self {
+            WorkerNews::Online { .. } | WorkerNews::Left => Severity::Information,
+            WorkerNews::HushedEarly { .. } | WorkerNews::Offline { .. } | WorkerNews::Wrote { .. } => {
+                Severity::Warning
+            }
+            WorkerNews::Overran { .. } | WorkerNews::RemnantOverran | WorkerNews::Survived => {
+                Severity::Warning
+            }
+            WorkerNews::Impossible => Severity::Error,
+        }
     }
 }
 

@@ -390,7 +390,13 @@ impl EventLoop {
     /// The answer to what the core knows nothing of.
     pub(super) fn reply_with(&mut self, question: ClientId, outcome: Outcome, message: String) {
         let generation = self.supervisor.committed();
-        let told = message::Answer { outcome, exit_code: outcome.exit_code(), message, generation };
+        let told = message::Answer {
+            outcome,
+            exit_code: outcome.exit_code(),
+            message,
+            generation,
+            stderr: Vec::new(),
+        };
         self.send_answer(question, &told);
     }
 

@@ -35,7 +35,11 @@ impl EventLoop {
                 }
                 Effect::Kill { worker } => self.signal_worker(worker, SIGKILL),
                 Effect::Signal { worker, signal } => self.signal_leader(worker, signal),
-                Effect::Forget { worker } => self.workers.forget(worker, &self.poll),
+                Effect::Forget { worker } => {
+                    let pid = self.workers.find(worker).map(|process| process.pid().number());
+                    self.output.forget(worker, pid);
+                    self.workers.forget(worker, &self.poll);
+                }
                 Effect::Listen { generation } => self.listen_again(generation),
                 Effect::RestoreFlags { nonblocking, clear_others } => {
                     self.restore_flags(&nonblocking, clear_others);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Notice, remark
-//!          ├─> log
+//!          ├─> log ──> output.rs
 //!          ├─> those who follow events (`control.rs`)
 //!          └─> report: {"event": …} a line for each, then {"outcome": …} when the boot has come off or srvwrap ends
 //! ```
@@ -27,14 +27,15 @@ impl EventLoop {
             self.places.write_pid(&mut self.log);
         }
         self.tell_remarks();
-        self.log.say(notice);
-        if self.somebody_listens() {
-            let line = self.event_told(notice);
-            self.spread(line);
+        self.log.say(notice.severity(), notice);
+        self.write_log();
+        self.spread_notice(notice);
+        if let Some(who) = notice.failed_program() {
+            self.tell_last_lines(who);
         }
         if matches!(notice, Notice::BootFailed { .. } | Notice::Deploy { .. }) && self.caller_waits() {
-            let sentence = self.failure_told(notice);
-            self.boot_end.get_or_insert(sentence);
+            let told = self.failure_told(notice);
+            self.boot_end.get_or_insert(told);
         }
         if matches!(notice, Notice::Booted { .. }) {
             self.end_boot(notice);
@@ -47,8 +48,26 @@ impl EventLoop {
         self.tell_remarks();
     }
 
+    /// What srvwrap has said goes where notices go.
+    pub(super) fn write_log(&mut self) {
+        let now = self.now();
+        self.output.say(&mut self.log, now);
+    }
+
+    /// A notice as an event, for whoever wants those.
+    pub(super) fn spread_notice(&mut self, notice: &Notice) {
+        if self.somebody_listens() {
+            let line = self.event_told(notice);
+            self.spread(line);
+        }
+    }
+
     /// Those that only the log has heard.
     pub(super) fn tell_remarks(&mut self) {
+        for sentence in self.output.take_remarks() {
+            self.log.remark(&sentence);
+        }
+        self.write_log();
         for sentence in self.log.take_remarks() {
             if self.somebody_listens() {
                 let line = self.remark_told(sentence);
@@ -81,6 +100,7 @@ impl EventLoop {
                 exit_code: Outcome::Done.exit_code(),
                 message: notice.to_string(),
                 generation: self.supervisor.committed(),
+                stderr: Vec::new(),
             }));
         }
     }
@@ -98,11 +118,12 @@ impl EventLoop {
 }
 
 /// For the end of a daemon that was not online before: what its caller is told when nothing of it is left.
-pub(super) fn last_word(boot_end: Option<String>, code: u8) -> Answer {
-    let ended = "ended by a stop before all workers were online".to_string();
+pub(super) fn last_word(boot_end: Option<(String, Vec<String>)>, code: u8) -> Answer {
+    let ended = || ("ended by a stop before all workers were online".to_string(), Vec::new());
+    let (message, stderr) = boot_end.unwrap_or_else(ended);
     let outcome = outcome_of(code);
     let exit_code = if outcome == Outcome::Failed { code } else { outcome.exit_code() };
-    Answer { outcome, exit_code, message: boot_end.unwrap_or(ended), generation: None }
+    Answer { outcome, exit_code, message, generation: None, stderr }
 }
 
 /// By the exit code of a boot that has not come off.

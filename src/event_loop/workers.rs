@@ -22,6 +22,7 @@ use crate::sys::process::{self, Image, Spawned};
 use crate::sys::program;
 use crate::wire::worker::{Reader, Said};
 
+use super::output::{Made, OwnStreams, Writes};
 use super::{DEATHS_AT_ONCE, EventLoop, FIRST_WORKER, watch};
 
 /// So much of one worker is read at a time, and then not before [`TURN_EVERY`] has passed: a flood blocks the worker
@@ -86,6 +87,12 @@ impl Workers {
         self.table.get(&id)
     }
 
+    /// The worker whose first process had this number, the newest one.
+    pub(super) fn id_of(&self, pid: i32) -> Option<WorkerId> {
+        let mut found = self.table.iter().rev().filter(|(_, process)| process.pid.number() == pid);
+        found.next().map(|(id, _)| *id)
+    }
+
     pub(super) fn pids(&self) -> impl Iterator<Item = Pid> + '_ {
         self.by_pid.keys().copied()
     }
@@ -137,7 +144,10 @@ impl EventLoop {
             Ok(pid) => {
                 Event::Spawned { worker, pid: u32::try_from(pid.number()).expect("pids are positive") }
             }
-            Err(why) => Event::SpawnFailed { worker, why },
+            Err(why) => {
+                self.output.drop_streams(worker, &self.poll);
+                Event::SpawnFailed { worker, why }
+            }
         };
         self.supervisor.handle_event(self.now(), event);
     }
@@ -159,18 +169,36 @@ impl EventLoop {
             .iter()
             .map(|held| Passing { name: held.name.as_deref(), port: held.port() })
             .collect();
-        let (directory, node_channel) = (spec.directory.as_path(), program.node_channel);
-        let facts = Facts { slot, generation, directory, node_channel, listeners: &passing };
+        let program_name = spec.argv.first().map(OsString::as_os_str).unwrap_or_default();
+        let writes = Writes { worker, slot, generation, program: program_name };
+        let tokens = [stdout_token(worker), stderr_token(worker)];
+        let [stdout, stderr] = self.output.make_streams(writes, tokens, self.now(), &self.poll)?;
+        for made in [&stdout, &stderr] {
+            if let Made::Pipe(end) = made {
+                self.control.leave_room(end)?;
+            }
+        }
+        let facts = Facts {
+            slot,
+            generation,
+            directory: spec.directory.as_path(),
+            node_channel: program.node_channel,
+            listeners: &passing,
+            keeps_journal: self.output.passes_own_on(),
+        };
         let environment = environment::of_worker(&spec.environment, &facts);
         let stdin = match self.workers.stdin {
             Stdin::Null => process::Stdin::Null,
             Stdin::Inherit => process::Stdin::Inherit,
         };
+        let own = OwnStreams::of_this_process();
         let image = Image {
             argv: &spec.argv,
             environment: &environment,
             directory: &spec.directory,
             stdin,
+            stdout: stdout.as_output(&own),
+            stderr: stderr.as_output(&own),
             descriptors: &descriptors,
         };
         let spawned = process::spawn(&image, &self.startup).map_err(|failure| failure.to_string())?;
@@ -196,6 +224,7 @@ impl EventLoop {
             exec_status: Some(exec_status),
             failure: None,
         };
+        self.output.set_pid(worker, u32::try_from(pid.number()).unwrap_or(0));
         self.workers.table.insert(worker, process);
         self.workers.by_pid.insert(pid, worker);
         pid
@@ -329,6 +358,7 @@ impl EventLoop {
         self.handle_hang_ups();
         self.see_execution(worker);
         self.hear(worker, LAST_BYTES);
+        self.read_last_words(worker);
         self.workers.paused.remove(&worker);
         let failure = self.workers.table.get_mut(&worker).and_then(|process| process.failure.take());
         self.handle(Event::Died { worker, ending: ending(dead.status, failure) });
@@ -382,15 +412,23 @@ fn ending(status: WaitStatus, failure: Option<Failure>) -> Ending {
 }
 
 fn notice_token(worker: WorkerId) -> Token {
-    Token(FIRST_WORKER + 2 * usize::try_from(worker.0).expect("64 bits"))
+    Token(FIRST_WORKER + 4 * usize::try_from(worker.0).expect("64 bits"))
 }
 
 fn exec_token(worker: WorkerId) -> Token {
     Token(notice_token(worker).0 + 1)
 }
 
+fn stdout_token(worker: WorkerId) -> Token {
+    Token(notice_token(worker).0 + 2)
+}
+
+fn stderr_token(worker: WorkerId) -> Token {
+    Token(notice_token(worker).0 + 3)
+}
+
 /// Closing would do, were it not for children between fork and exec, which hold copies.
-fn ignore(poll: &Poll, fd: &OwnedFd) {
+pub(super) fn ignore(poll: &Poll, fd: &OwnedFd) {
     use std::os::fd::AsRawFd;
     let _ = poll.registry().deregister(&mut SourceFd(&fd.as_raw_fd()));
 }

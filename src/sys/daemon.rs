@@ -13,7 +13,6 @@
 //! What this file does not do: change the directory or the umask. Workers are to have the caller's.
 
 use std::os::fd::{OwnedFd, RawFd};
-use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
@@ -22,8 +21,6 @@ use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, fork, pipe2, setsid};
 
-use super::logfile;
-use super::own_file::{FileCause, FileError};
 use super::report::Report;
 use super::startup;
 
@@ -90,20 +87,17 @@ fn see_off(intermediate: Pid) -> nix::Result<()> {
     }
 }
 
-/// In the daemon: reads nothing, appends its output and that of workers to these files, and lets go of everything that
-/// the caller had open.
-pub(crate) fn settle(stdout: &Path, stderr: &Path, report: &Report) -> Result<(), FileError> {
+/// In the daemon: reads nothing, writes nothing, and lets go of everything that the caller had open.
+pub(crate) fn settle(report: &Report) -> nix::Result<()> {
     close_all_but(report.fd_number());
-    let null = Path::new("/dev/null");
-    let stdin = open(null, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
-        .map_err(|errno| FileError { path: null.to_owned(), cause: FileCause::Os(errno) })?;
-    let (output, errors) = (logfile::open(stdout)?, logfile::open(stderr)?);
-    let placed = dup2_stdin(stdin).and_then(|()| dup2_stdout(output)).and_then(|()| dup2_stderr(errors));
-    placed.map_err(|errno| FileError { path: stderr.to_owned(), cause: FileCause::Os(errno) })
+    let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
+    dup2_stdin(&null)?;
+    dup2_stdout(&null)?;
+    dup2_stderr(&null)
 }
 
 /// Every descriptor from 3 on but this one.
-fn close_all_but(kept: Option<RawFd>) {
+pub(super) fn close_all_but(kept: Option<RawFd>) {
     let kept = kept.and_then(|fd| u32::try_from(fd).ok()).unwrap_or(2);
     let below = if kept > 3 { close_range(3, kept - 1) } else { true };
     if !(below && close_range(kept + 1, u32::MAX)) {
@@ -145,8 +139,9 @@ pub(crate) fn stays(exec_pid: Option<&str>) -> Option<Stays> {
 mod tests {
     use super::*;
     use std::fs::{self, File};
-    use std::io::{Read, Write};
+    use std::io::Read;
     use std::os::fd::AsRawFd;
+    use std::path::Path;
 
     use crate::sys::apart::{Apart, run_apart};
     use crate::sys::startup::Startup;
@@ -161,14 +156,11 @@ mod tests {
     }
 
     #[test]
-    fn what_was_inherited_is_let_go_of_and_output_is_appended_to_files() {
-        let test = "sys::daemon::tests::what_was_inherited_is_let_go_of_and_output_is_appended_to_files";
+    fn what_was_inherited_is_let_go_of() {
+        let test = "sys::daemon::tests::what_was_inherited_is_let_go_of";
         if run_apart(test, &Startup::plain()) == Apart::Done {
             return;
         }
-        let directory = tempfile::tempdir().unwrap();
-        let (stdout, stderr) = (directory.path().join("stdout.log"), directory.path().join("stderr.log"));
-        fs::write(&stdout, "before\n").unwrap();
         let (reader, writer) = nix::unistd::pipe().unwrap();
         for number in [50, 250] {
             // SAFETY: these numbers are nobody's in this process.
@@ -180,24 +172,23 @@ mod tests {
         // SAFETY: a child, which does no more than this and ends without its parent's farewells.
         match unsafe { fork() }.unwrap() {
             ForkResult::Child => {
-                let settled = settle(&stdout, &stderr, &report);
+                let settled = settle(&report);
                 let open: Vec<RawFd> =
                     startup::descriptors_from_3().into_iter().filter(|fd| is_open(*fd)).collect();
-                let verdict = format!("{settled:?} {}", open == [kept]);
-                let _ =
-                    File::from(nix::unistd::dup(std::io::stdout()).unwrap()).write_all(verdict.as_bytes());
-                let _ = File::from(nix::unistd::dup(std::io::stderr()).unwrap()).write_all(b"err");
+                let is_null = |fd| {
+                    fs::read_link(format!("/proc/self/fd/{fd}")).is_ok_and(|to| to == Path::new("/dev/null"))
+                };
+                let verdict = [settled.is_ok(), open == [kept], is_null(0), is_null(1), is_null(2)];
+                let code = i32::from(verdict != [true; 5]);
                 // SAFETY: see above.
-                unsafe { libc::_exit(0) }
+                unsafe { libc::_exit(code) }
             }
             ForkResult::Parent { child } => {
                 drop(report);
-                waitpid(child, None).unwrap();
+                assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0));
             }
         }
         assert_eq!(reader.read(&mut [0]).unwrap(), 0);
-        assert_eq!(fs::read_to_string(&stdout).unwrap(), "before\nOk(()) true");
-        assert_eq!(fs::read_to_string(&stderr).unwrap(), "err");
     }
 
     fn is_open(fd: RawFd) -> bool {

@@ -34,6 +34,7 @@ pub(crate) enum Stage {
     Pipe,
     Fork,
     ProcessGroup,
+    Output,
     Descriptors,
     Stdin,
     Directory,
@@ -44,11 +45,12 @@ pub(crate) enum Stage {
     Execution,
 }
 
-const STAGES: [Stage; 11] = [
+const STAGES: [Stage; 12] = [
     Stage::Preparation,
     Stage::Pipe,
     Stage::Fork,
     Stage::ProcessGroup,
+    Stage::Output,
     Stage::Descriptors,
     Stage::Stdin,
     Stage::Directory,
@@ -124,6 +126,7 @@ impl fmt::Display for Failure {
             Stage::Pipe => write!(f, "cannot make a pipe")?,
             Stage::Fork => write!(f, "cannot fork")?,
             Stage::ProcessGroup => write!(f, "cannot make a process group")?,
+            Stage::Output => write!(f, "cannot place stdout and stderr")?,
             Stage::Descriptors => write!(f, "cannot place the descriptors")?,
             Stage::Stdin => write!(f, "cannot open /dev/null as stdin")?,
             Stage::Directory => write!(f, "cannot change directory to {object}")?,

@@ -5,8 +5,10 @@
 
 #[cfg(test)]
 pub(crate) mod apart;
+pub(crate) mod archive;
 mod bind_error;
 pub(crate) mod children;
+pub(crate) mod compressor;
 pub(crate) mod control;
 pub(crate) mod daemon;
 mod directory;
@@ -15,20 +17,23 @@ mod half_closed;
 pub(crate) mod hang_ups;
 pub(crate) mod holder;
 pub(crate) mod listener;
-pub(crate) mod logfile;
 pub(crate) mod measure;
 pub(crate) mod notice_fd;
+pub(crate) mod output_pipe;
 pub(crate) mod own_file;
+pub(crate) mod own_output;
+pub(crate) mod packet;
 pub(crate) mod peer_process;
 pub(crate) mod pid_file;
 pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod report;
+pub(crate) mod ring;
 pub(crate) mod screen;
 pub(crate) mod signal_state;
 pub(crate) mod signals;
 pub(crate) mod startup;
-pub(crate) mod stderr;
 pub(crate) mod stream;
 mod unix_listener;
+pub(crate) mod unseen;
 pub(crate) mod vanished;

@@ -36,7 +36,13 @@ pub(crate) enum FileCause {
     HardLink,
     /// srvwrap runs as root, and another user has put it where everybody may put something.
     OfUser(u32),
+    /// Another process writes to it: this one, where it may be known.
+    Held {
+        pid: Option<u32>,
+    },
     Directory(DirectoryError),
+    /// This directory was not there, and could not be made.
+    NoDirectory(PathBuf, Errno),
     Os(Errno),
 }
 
@@ -87,9 +93,11 @@ impl FileError {
     /// Whether nothing can be written there by this user, or by anybody.
     pub(crate) fn is_forbidden(&self) -> bool {
         let errno = match &self.cause {
-            FileCause::Os(errno) | FileCause::Directory(DirectoryError::Os(_, errno)) => *errno,
+            FileCause::Os(errno) => *errno,
+            FileCause::Directory(DirectoryError::Os(_, errno)) | FileCause::NoDirectory(_, errno) => *errno,
             FileCause::Directory(DirectoryError::Locked(_) | DirectoryError::Unsafe(_)) => return false,
-            FileCause::NotAFile(_) | FileCause::HardLink | FileCause::OfUser(_) => return false,
+            FileCause::NotAFile(_) | FileCause::HardLink => return false,
+            FileCause::OfUser(_) | FileCause::Held { .. } => return false,
         };
         matches!(errno, Errno::EACCES | Errno::EPERM | Errno::EROFS)
     }
@@ -114,7 +122,15 @@ impl fmt::Display for FileCause {
                     "it belongs to user {uid}, in a directory that everybody may write; it is left alone"
                 )
             }
+            FileCause::Held { pid } => {
+                f.write_str("another srvwrap writes to it")?;
+                pid.map_or(Ok(()), |pid| write!(f, " (by its process {pid})"))?;
+                f.write_str("; give another path")
+            }
             FileCause::Directory(error) => error.fmt(f),
+            FileCause::NoDirectory(path, errno) => {
+                write!(f, "cannot make the directory {}: {}", path.display(), errno.desc())
+            }
             FileCause::Os(errno) => f.write_str(errno.desc()),
         }
     }

@@ -7,6 +7,7 @@
 //!   put the mask back                     signals           default, or ignored as at srvwrap's start
 //!                                         descriptors       3, 4, … in the order given; the rest closes at exec
 //!                                         stdin             /dev/null, or inherited
+//!                                         output            stdout and stderr: inherited, /dev/null or a pipe
 //!                                         directory         as typed: a symlink is followed anew each time
 //!                                         limits            open files as at srvwrap's start
 //!                                         death signal      KILL when srvwrap ends
@@ -52,6 +53,8 @@ pub(crate) struct Image<'a> {
     /// As typed. Relative programs and PATH entries are looked up from there.
     pub(crate) directory: &'a Path,
     pub(crate) stdin: Stdin,
+    pub(crate) stdout: Output<'a>,
+    pub(crate) stderr: Output<'a>,
     /// Placed from [`FIRST_DESCRIPTOR`] on, in this order. The same one may be given twice.
     pub(crate) descriptors: &'a [BorrowedFd<'a>],
 }
@@ -62,6 +65,17 @@ pub(crate) enum Stdin {
     Null,
     /// srvwrap's own.
     Inherit,
+}
+
+/// Where stdout or stderr of a process leads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Output<'a> {
+    /// Where srvwrap's own does.
+    Inherit,
+    /// /dev/null, for writing.
+    Null,
+    /// There: the writing end of a pipe, or the other one of srvwrap's own.
+    To(BorrowedFd<'a>),
 }
 
 /// A process that has been made and may not have executed its program yet.
@@ -78,6 +92,7 @@ pub(crate) fn spawn(image: &Image<'_>, startup: &Startup) -> Result<Spawned, Fai
     let strings = Strings::of(image)?;
     let (argv, environment) = (pointers(&strings.argv), pointers(&strings.environment));
     let mut sources: Vec<RawFd> = image.descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    let mut outputs = [Place::of(image.stdout), Place::of(image.stderr)];
     // The flag is for our end; one message always fits, so that the child's write has nothing to wait for.
     let (exec_status, writer) = unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
         .map_err(|errno| Failure::errno(Stage::Pipe, errno))?;
@@ -88,6 +103,7 @@ pub(crate) fn spawn(image: &Image<'_>, startup: &Startup) -> Result<Spawned, Fai
         sources: &mut sources,
         exec_status: writer.as_raw_fd(),
         stdin: image.stdin,
+        outputs: &mut outputs,
         startup: *startup,
         parent: unistd::getpid().as_raw(),
     };
@@ -154,6 +170,24 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
 }
 
+/// An [`Output`] as the child has it.
+#[derive(Clone, Copy)]
+enum Place {
+    Inherit,
+    Null,
+    To(RawFd),
+}
+
+impl Place {
+    fn of(output: Output<'_>) -> Place {
+        match output {
+            Output::Inherit => Place::Inherit,
+            Output::Null => Place::Null,
+            Output::To(fd) => Place::To(fd.as_raw_fd()),
+        }
+    }
+}
+
 /// All that the child needs, made before the fork.
 struct Child<'a> {
     strings: &'a Strings,
@@ -162,6 +196,8 @@ struct Child<'a> {
     sources: &'a mut [RawFd],
     exec_status: RawFd,
     stdin: Stdin,
+    /// Of stdout and stderr.
+    outputs: &'a mut [Place; 2],
     startup: Startup,
     parent: libc::pid_t,
 }
@@ -178,6 +214,8 @@ impl<'a> Child<'a> {
         // SAFETY: takes two numbers.
         ok(unsafe { libc::setpgid(0, 0) }).map_err(fault(Stage::ProcessGroup))?;
         signal_state::ignore_only(self.startup.ignored);
+        // Before the others are placed, which may be at the numbers that these have now.
+        self.set_outputs().map_err(fault(Stage::Output))?;
         place(self.sources, &mut self.exec_status).map_err(fault(Stage::Descriptors))?;
         self.set_stdin().map_err(fault(Stage::Stdin))?;
         self.change_directory()?;
@@ -198,6 +236,37 @@ impl<'a> Child<'a> {
             if null != 0 {
                 ok(libc::dup2(null, 0))?;
                 libc::close(null);
+            }
+        }
+        Ok(())
+    }
+
+    /// None of srvwrap's descriptors but its own stdin, stdout and stderr has a number below 3 (Rust's runtime sees to it),
+    /// so that nothing is in the way. Where each of the two is to lead where the other does now, one moves first.
+    fn set_outputs(&mut self) -> Result<(), i32> {
+        for place in self.outputs.iter_mut() {
+            if let Place::To(fd) = place {
+                if *fd < FIRST_DESCRIPTOR {
+                    // SAFETY: takes numbers. The copy closes at exec.
+                    *fd = unsafe { libc::fcntl(*fd, libc::F_DUPFD_CLOEXEC, FIRST_DESCRIPTOR) };
+                    ok(*fd)?;
+                }
+            }
+        }
+        for (target, place) in (1..).zip(self.outputs.iter()) {
+            // SAFETY: the path is a C string; the rest are numbers. What was open at the target is this process's own
+            // copy.
+            unsafe {
+                match place {
+                    Place::Inherit => {}
+                    Place::To(fd) => ok(libc::dup2(*fd, target))?,
+                    Place::Null => {
+                        let null = libc::open(c"/dev/null".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+                        ok(null)?;
+                        ok(libc::dup2(null, target))?;
+                        libc::close(null);
+                    }
+                }
             }
         }
         Ok(())

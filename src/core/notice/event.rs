@@ -77,6 +77,7 @@ fn worker(who: &Who, news: &WorkerNews) -> (&'static str, Fields) {
         WorkerNews::Overran { .. } => ("worker-killed", json!({})),
         WorkerNews::RemnantOverran => ("worker-remnant-killed", json!({})),
         WorkerNews::Survived => ("worker-stuck", json!({})),
+        WorkerNews::Wrote { line } => ("worker-wrote", json!({ "line": line })),
         WorkerNews::Impossible => ("worker-impossible", json!({})),
     };
     (name, merged(of_worker(who), more))

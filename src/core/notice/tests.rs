@@ -192,6 +192,10 @@ fn departures() -> Vec<(Notice, &'static str)> {
             worker(WorkerNews::Offline { why: "1000 requests".into() }),
             "worker 3 (pid 4711) said offline: 1000 requests; replacing it",
         ),
+        (
+            worker(WorkerNews::Wrote { line: "Error: no database".into() }),
+            "worker 3 (pid 4711) wrote: Error: no database",
+        ),
         (worker(WorkerNews::Left), "worker 3 (pid 4711) ended, as it had said"),
         (
             worker(WorkerNews::Overran { asked: Asked::Signal(15) }),
@@ -468,14 +472,27 @@ fn a_program_that_ran_and_failed_may_have_written_down_why() {
             Notice::Scale(ScaleNews::Failed { failure: starting(fault.clone()), count: 2 }),
             failed(serving(fault), Next::UnderWay, 0),
         ];
-        let [first, others @ ..] = notices.map(|notice| notice.is_failure_of_a_program());
+        let [first, others @ ..] = notices.map(|notice| notice.failed_program().is_some());
         assert!(others.iter().all(|other| *other == first));
         first
     };
     assert!(of(exited(1)) && of(Fault::Ended(Ending::Signaled(9))) && of(Fault::Late(seconds(1))));
     assert!(!of(not_executed()) && !of(Fault::NotSpawned("no".into())) && !of(Fault::GaveUp("no".into())));
-    assert!(!deploy(DeployNews::Aborted { by: CLIENT, keeps: Some(7) }).is_failure_of_a_program());
-    assert!(!Notice::Stopped { killed: 1 }.is_failure_of_a_program());
+    assert!(!deploy(DeployNews::Aborted { by: CLIENT, keeps: Some(7) }).failed_program().is_some());
+    assert!(!Notice::Stopped { killed: 1 }.failed_program().is_some());
+}
+
+#[test]
+fn a_failure_is_an_error_what_was_not_meant_a_warning_and_the_rest_information() {
+    for (notice, text) in all() {
+        let is_error = notice.failed_program().is_some();
+        assert!(!is_error || notice.severity() == Severity::Error, "{text}");
+    }
+    let severity_of = |news| worker(news).severity();
+    assert_eq!(severity_of(WorkerNews::RemnantOverran), Severity::Warning);
+    assert_eq!(severity_of(WorkerNews::Left), Severity::Information);
+    assert_eq!(Notice::Stopped { killed: 0 }.severity(), Severity::Information);
+    assert_eq!(Notice::Stopped { killed: 1 }.severity(), Severity::Warning);
 }
 
 #[test]

@@ -80,6 +80,7 @@ impl Display for WorkerNews {
             WorkerNews::Survived => {
                 write!(f, "is still there 5s after KILL, held by the kernel: no longer waited for")
             }
+            WorkerNews::Wrote { line } => write!(f, "wrote: {line}"),
             WorkerNews::Impossible => {
                 write!(f, "did what no process can do: this is a fault of srvwrap, please report it")
             }

@@ -1,16 +1,14 @@
-//! What clients ask about logs: where they are, and that they be opened anew.
+//! What clients are told of logs: where they are, and what became of them.
 
-use crate::core::Asker;
 use crate::event_loop::EventLoop;
 use crate::logs::{Destination, Format, Own};
-use crate::wire::control::message::Outcome;
-use crate::wire::control::status::{LogFile, Logs};
+use crate::wire::control::status::Logs;
 use crate::wire::control::text::Text;
 
 impl EventLoop {
     /// Where everything goes, and what became of it.
     pub(super) fn log_places(&self) -> Logs {
-        let logs = &self.logs;
+        let logs = self.output.logs();
         let format = match logs.format {
             Format::Plain => "plain",
             Format::Prefix => "prefix",
@@ -21,17 +19,7 @@ impl EventLoop {
             stderr: place(&logs.stderr, Own::Stderr),
             notices: place(&logs.notices, Own::Stderr),
             format: format.to_string(),
-            files: self.log_files(),
-        }
-    }
-
-    fn log_files(&self) -> Vec<LogFile> {
-        Vec::new()
-    }
-
-    pub(in crate::event_loop) fn reopen_logs(&mut self, asker: Asker) {
-        if let Asker::Client { client, .. } = asker {
-            self.reply_with(client, Outcome::Done, "there is no log file".to_string());
+            files: self.output.files(),
         }
     }
 }

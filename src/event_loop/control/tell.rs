@@ -121,27 +121,29 @@ impl EventLoop {
         json::write(&Event { event, time, message, counts: self.supervisor.counts(), fields })
     }
 
-    /// The sentence of a failure, and where the program's own words are.
-    pub(in crate::event_loop) fn failure_told(&self, notice: &Notice) -> String {
-        match &self.stderr {
-            Some(stderr) if notice.is_failure_of_a_program() => {
-                format!("{notice} (see {})", stderr.display())
-            }
-            Some(_) | None => notice.to_string(),
-        }
+    /// The sentence of a failure, with where the program's own words are, and the last of them.
+    pub(in crate::event_loop) fn failure_told(&self, notice: &Notice) -> (String, Vec<String>) {
+        let Some(who) = notice.failed_program() else { return (notice.to_string(), Vec::new()) };
+        let sentence = match self.output.stderr_path(who.slot) {
+            Some(stderr) => format!("{notice} (see {})", stderr.display()),
+            None => notice.to_string(),
+        };
+        (sentence, self.last_lines(who))
     }
 
     pub(super) fn answer_told(&self, answer: &Answer) -> message::Answer {
+        let (message, stderr) = match answer.outcome {
+            Outcome::Failed => self.failure_told(&answer.notice),
+            Outcome::Done | Outcome::Refused | Outcome::Aborted | Outcome::TimedOut => {
+                (answer.notice.to_string(), Vec::new())
+            }
+        };
         message::Answer {
             outcome: answer.outcome,
             exit_code: answer.outcome.exit_code(),
-            message: match answer.outcome {
-                Outcome::Failed => self.failure_told(&answer.notice),
-                Outcome::Done | Outcome::Refused | Outcome::Aborted | Outcome::TimedOut => {
-                    answer.notice.to_string()
-                }
-            },
+            message,
             generation: self.supervisor.committed(),
+            stderr,
         }
     }
 }

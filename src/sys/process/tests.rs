@@ -28,7 +28,19 @@ fn given() -> Given {
 impl Given {
     fn start(&self, argv: &[OsString], descriptors: &[BorrowedFd<'_>]) -> Result<Spawned, Failure> {
         let Given { environment, directory, .. } = self;
-        spawn(&Image { argv, environment, directory, stdin: Stdin::Null, descriptors }, &self.startup)
+        let (stdout, stderr) = (Output::Inherit, Output::Inherit);
+        let image = Image { argv, environment, directory, stdin: Stdin::Null, stdout, stderr, descriptors };
+        spawn(&image, &self.startup)
+    }
+
+    /// What `sh -c script` with these outputs left behind, once it has ended with 0.
+    fn run(&self, script: &str, stdout: Output<'_>, stderr: Output<'_>) {
+        let Given { environment, directory, .. } = self;
+        let argv = ["sh", "-c", script].map(OsString::from);
+        let argv = argv.as_slice();
+        let image =
+            Image { argv, environment, directory, stdin: Stdin::Null, stdout, stderr, descriptors: &[] };
+        assert_eq!(status(spawn(&image, &self.startup).unwrap().pid), 0);
     }
 
     /// What a shell script writes to the first of its descriptors.
@@ -404,7 +416,56 @@ fn stdin_is_inherited_on_request() {
     drop(writer);
     let argv = ["sh", "-c", "test $(cat) = words"].map(OsString::from);
     let Given { environment, directory, startup } = given();
-    let image =
-        Image { argv: &argv, environment: &environment, directory, stdin: Stdin::Inherit, descriptors: &[] };
+    let image = Image {
+        argv: &argv,
+        environment: &environment,
+        directory,
+        stdin: Stdin::Inherit,
+        stdout: Output::Inherit,
+        stderr: Output::Inherit,
+        descriptors: &[],
+    };
     assert_eq!(status(spawn(&image, &startup).unwrap().pid), 0);
+}
+
+#[test]
+fn stdout_and_stderr_lead_each_to_its_own_place_and_to_no_other() {
+    let given = given();
+    let (reader, writer) = unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
+    let script = "echo out; echo err >&2";
+    let both = Output::To(writer.as_fd());
+    given.run(script, both, Output::Null);
+    given.run(script, Output::Null, both);
+    given.run(script, both, both);
+    // No other number leads to the pipe.
+    let only_there = "pipe=$(readlink /proc/$$/fd/2); for fd in /proc/$$/fd/*; do \
+                      [ ${fd##*/} -lt 3 ] || [ \"$(readlink $fd)\" != $pipe ] || exit 1; done";
+    given.run(only_there, Output::Null, both);
+    drop(writer);
+    let mut told = String::new();
+    File::from(reader).read_to_string(&mut told).unwrap();
+    assert_eq!(told, "out\nerr\nout\nerr\n");
+}
+
+#[test]
+fn each_may_lead_where_the_other_one_of_ours_does() {
+    let test = "sys::process::tests::each_may_lead_where_the_other_one_of_ours_does";
+    if run_apart(test, &Startup::plain()) == Apart::Done {
+        return;
+    }
+    let given = given();
+    let (out, out_writer) = unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
+    let (err, err_writer) = unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
+    let kept = (unistd::dup(std::io::stdout()).unwrap(), unistd::dup(std::io::stderr()).unwrap());
+    unistd::dup2_stdout(&out_writer).unwrap();
+    unistd::dup2_stderr(&err_writer).unwrap();
+    let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
+    given.run("echo out; echo err >&2", Output::To(stderr.as_fd()), Output::To(stdout.as_fd()));
+    unistd::dup2_stdout(kept.0).unwrap();
+    unistd::dup2_stderr(kept.1).unwrap();
+    drop((out_writer, err_writer));
+    let (mut to_out, mut to_err) = (String::new(), String::new());
+    File::from(out).read_to_string(&mut to_out).unwrap();
+    File::from(err).read_to_string(&mut to_err).unwrap();
+    assert_eq!((to_out.as_str(), to_err.as_str()), ("err\n", "out\n"));
 }

@@ -167,6 +167,9 @@ pub(crate) struct Answer {
     pub(crate) message: String,
     /// The committed generation, after boot.
     pub(crate) generation: Option<u32>,
+    /// Where a worker failed whose stderr srvwrap reads: the last lines that it wrote there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) stderr: Vec<String>,
 }
 
 /// One notice, as `GET /events` tells it: one line of JSON, `{"event": …, "time": …, "message": …, "counts": …}` and

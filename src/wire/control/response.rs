@@ -23,6 +23,7 @@ pub(crate) fn refusal(form: Form, refusal: &Refusal) -> Vec<u8> {
         exit_code: WRONG_USAGE,
         message: refusal.message.clone(),
         generation: None,
+        stderr: Vec::new(),
     };
     with_body(form, refusal.status, refusal.allow, &json::write(&answer))
 }

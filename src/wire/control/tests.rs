@@ -226,7 +226,8 @@ fn every_answer_has_the_fields_that_the_document_says() {
     let document = document();
     for outcome in [Outcome::Done, Outcome::Failed, Outcome::Refused, Outcome::Aborted, Outcome::TimedOut] {
         let message = "done".to_string();
-        let answer = Answer { outcome, exit_code: outcome.exit_code(), message, generation: Some(7) };
+        let stderr = vec!["no database".to_string()];
+        let answer = Answer { outcome, exit_code: outcome.exit_code(), message, generation: Some(7), stderr };
         assert_described(&document, "Answer", &answer);
         assert_described(&document, "Answer", &Answer { generation: None, ..answer });
     }

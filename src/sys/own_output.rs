@@ -1,16 +1,16 @@
-//! A standard error that never blocks who writes to it, and stays as it was for those who share it.
+//! A stdout or stderr of this process that never blocks who writes to it, and stays as it was for those who share it.
 //!
-//! O_NONBLOCK belongs to the open file description, and that of fd 2 is shared with the workers, the shell and
-//! whoever else was started with it. So it is never set there; what is done depends on what fd 2 is:
+//! O_NONBLOCK belongs to the open file description, and those of fd 1 and 2 are shared with the workers, the shell and
+//! whoever else was started with it. So it is never set there; what is done depends on what the descriptor is:
 //!
-//! | fd 2 is | written through |
+//! | it is | written through |
 //! |---|---|
-//! | a pipe, a FIFO, a terminal | a description of our own, opened anew from /proc/self/fd/2 with O_NONBLOCK |
+//! | a pipe, a FIFO, a terminal | a description of our own, opened anew from /proc/self/fd/N with O_NONBLOCK |
 //! | a socket | `send(MSG_DONTWAIT)` |
 //! | a file, /dev/null | the given one: it is always ready |
 //! | one that cannot be opened anew | the given one, where poll says that it has room |
 //!
-//! What this file does not do: keep what could not be written. That is `log.rs`.
+//! What this file does not do: keep what could not be written. That is `logs/backlog.rs`.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -23,14 +23,16 @@ use nix::unistd::{isatty, write};
 
 use super::signal_state::{Change, SignalSet, change_mask};
 
-/// The most that one write may hold, so that a pipe takes all of it or nothing and no other writer gets into its
+/// The most that a line may hold where others write to the same pipe, so that a pipe takes all of it or nothing and no other writer gets into its
 /// middle: PIPE_BUF of Linux.
 pub(crate) const WRITE_LIMIT: usize = 4096;
 
 #[derive(Debug)]
-pub(crate) struct Stderr {
+pub(crate) struct OwnOutput {
     fd: OwnedFd,
     way: Way,
+    /// Device and inode.
+    identity: (u64, u64),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,28 +49,50 @@ enum Way {
 /// Why nothing was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WriteError {
-    /// It would have blocked: nobody reads. It may be tried again when [`Stderr::fd`] is writable.
+    /// It would have blocked: nobody reads. It may be tried again when [`OwnOutput::fd`] is writable.
     Full,
     /// What was to be written is lost: nobody can read it any more, or the disk is full.
     Lost(Errno),
 }
 
-impl Stderr {
-    /// That of this process. `None` where it has none.
-    pub(crate) fn of_this_process() -> Option<Stderr> {
-        Stderr::of(std::io::stderr().as_fd()).ok()
+impl OwnOutput {
+    /// `None` where this process has none.
+    pub(crate) fn stdout() -> Option<OwnOutput> {
+        OwnOutput::of(std::io::stdout().as_fd()).ok()
     }
 
-    pub(crate) fn of(given: BorrowedFd<'_>) -> nix::Result<Stderr> {
+    /// `None` where this process has none.
+    pub(crate) fn stderr() -> Option<OwnOutput> {
+        OwnOutput::of(std::io::stderr().as_fd()).ok()
+    }
+
+    pub(crate) fn of(given: BorrowedFd<'_>) -> nix::Result<OwnOutput> {
         let facts = fstat(given)?;
-        let way = way_to(given, &facts);
+        let (way, identity) = (way_to(given, &facts), (facts.st_dev, facts.st_ino));
         if way == Way::Own {
             if let Some(fd) = open_anew(given) {
-                return Ok(Stderr { fd, way });
+                return Ok(OwnOutput { fd, way, identity });
             }
         }
         let fd = given.try_clone_to_owned().map_err(|_| Errno::last())?;
-        Ok(Stderr { fd, way: if way == Way::Own { Way::Shared } else { way } })
+        Ok(OwnOutput { fd, way: if way == Way::Own { Way::Shared } else { way }, identity })
+    }
+
+    /// Whether what is written to one of them comes among what is written to the other.
+    pub(crate) fn is_same_as(&self, other: &OwnOutput) -> bool {
+        self.identity == other.identity
+    }
+
+    pub(crate) fn is_terminal(&self) -> bool {
+        isatty(&self.fd).unwrap_or(false)
+    }
+
+    /// Whether it is the one that JOURNAL_STREAM names: device and inode, in decimal, as in `9:123456`.
+    pub(crate) fn is_journal(&self, named: &str) -> bool {
+        let numbers = named
+            .split_once(':')
+            .and_then(|(device, inode)| Some((device.parse().ok()?, inode.parse().ok()?)));
+        numbers == Some(self.identity)
     }
 
     /// What to watch for room while something waits to be written; `None` for a file, which always has room.
@@ -76,13 +100,15 @@ impl Stderr {
         (self.way != Way::File).then(|| self.fd.as_raw_fd())
     }
 
-    /// Writes the beginning of `bytes`, and at most [`WRITE_LIMIT`]; how much of it, and never nothing. Does not
-    /// wait, and does not stop this process when it writes to a terminal from the background.
+    /// Writes the beginning of `bytes`; how much of it, and never nothing. A pipe takes all of [`WRITE_LIMIT`] or nothing.
+    /// Does not wait, and does not stop this process when it writes to a terminal from the background.
     pub(crate) fn write(&self, bytes: &[u8]) -> Result<usize, WriteError> {
-        let bytes = &bytes[..bytes.len().min(WRITE_LIMIT)];
         if self.way == Way::Shared && !self.has_room_within(0) {
             return Err(WriteError::Full);
         }
+        // There is room for so much where poll says that there is any; more could block.
+        let length = if self.way == Way::Shared { bytes.len().min(WRITE_LIMIT) } else { bytes.len() };
+        let bytes = &bytes[..length];
         let _quiet = TerminalStop::block();
         loop {
             return match self.write_once(bytes) {
@@ -162,7 +188,7 @@ mod tests {
         OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL).unwrap())
     }
 
-    fn fill(stderr: &Stderr) -> usize {
+    fn fill(stderr: &OwnOutput) -> usize {
         let mut written = 0;
         loop {
             match stderr.write(&[b'x'; WRITE_LIMIT]) {
@@ -190,7 +216,7 @@ mod tests {
     #[test]
     fn a_pipe_that_nobody_reads_is_full_and_its_other_users_still_block() {
         let (mut reader, writer) = pipe().unwrap();
-        let stderr = Stderr::of(writer.as_fd()).unwrap();
+        let stderr = OwnOutput::of(writer.as_fd()).unwrap();
         assert_eq!(stderr.way, Way::Own);
         assert!(fill(&stderr) >= 4096);
         assert!(!flags(&writer).contains(OFlag::O_NONBLOCK));
@@ -203,7 +229,7 @@ mod tests {
     fn a_write_leaves_the_signal_mask_as_it_was() {
         let (_reader, writer) = pipe().unwrap();
         let before = SigSet::thread_get_mask().unwrap();
-        Stderr::of(writer.as_fd()).unwrap().write(b"x").unwrap();
+        OwnOutput::of(writer.as_fd()).unwrap().write(b"x").unwrap();
         assert_eq!(SigSet::thread_get_mask().unwrap(), before);
         assert!(!before.contains(Signal::SIGTTOU));
     }
@@ -211,7 +237,7 @@ mod tests {
     #[test]
     fn a_pipe_takes_a_whole_line_or_nothing_of_it() {
         let (mut reader, writer) = pipe().unwrap();
-        let stderr = Stderr::of(writer.as_fd()).unwrap();
+        let stderr = OwnOutput::of(writer.as_fd()).unwrap();
         fill(&stderr);
         reader.read_exact(&mut [0; 1000]).unwrap();
         assert_eq!(stderr.write(&[b'y'; 2000]), Err(WriteError::Full));
@@ -220,7 +246,7 @@ mod tests {
     #[test]
     fn a_socket_that_nobody_reads_is_full_and_its_other_users_still_block() {
         let (_reader, writer) = UnixStream::pair().unwrap();
-        let stderr = Stderr::of(writer.as_fd()).unwrap();
+        let stderr = OwnOutput::of(writer.as_fd()).unwrap();
         assert_eq!(stderr.way, Way::Socket);
         fill(&stderr);
         assert!(!flags(&writer).contains(OFlag::O_NONBLOCK));
@@ -229,7 +255,7 @@ mod tests {
     #[test]
     fn a_terminal_that_was_stopped_is_full_and_goes_on_when_it_is_started() {
         let (_master, slave) = pty();
-        let stderr = Stderr::of(slave.as_fd()).unwrap();
+        let stderr = OwnOutput::of(slave.as_fd()).unwrap();
         assert_eq!(stderr.way, Way::Own);
         // SAFETY: calls on an open terminal; no memory is involved.
         assert_eq!(unsafe { libc::tcflow(slave.as_raw_fd(), libc::TCOOFF) }, 0);
@@ -243,7 +269,7 @@ mod tests {
     #[test]
     fn the_master_of_a_terminal_is_not_opened_anew() {
         let (master, slave) = pty();
-        let stderr = Stderr::of(master.as_fd()).unwrap();
+        let stderr = OwnOutput::of(master.as_fd()).unwrap();
         assert_eq!(stderr.way, Way::Shared);
         assert_eq!(stderr.write(b"typed\n"), Ok(6));
         let mut line = [0; 6];
@@ -254,14 +280,14 @@ mod tests {
     #[test]
     fn a_pipe_that_cannot_be_opened_anew_is_asked_first() {
         let (_reader, writer) = pipe().unwrap();
-        let stderr = Stderr { fd: writer.into(), way: Way::Shared };
+        let stderr = OwnOutput { fd: writer.into(), way: Way::Shared, identity: (0, 0) };
         assert!(fill(&stderr) >= 4096);
     }
 
     #[test]
     fn a_file_is_written_where_the_others_that_share_it_write_next() {
         let mut file = tempfile::tempfile().unwrap();
-        let stderr = Stderr::of(file.as_fd()).unwrap();
+        let stderr = OwnOutput::of(file.as_fd()).unwrap();
         assert_eq!(stderr.fd(), None);
         file.write_all(b"one\n").unwrap();
         stderr.write(b"two\n").unwrap();
@@ -275,26 +301,43 @@ mod tests {
     #[test]
     fn a_reader_that_is_gone_and_a_full_disk_are_lost_and_no_more() {
         let (reader, writer) = pipe().unwrap();
-        let stderr = Stderr::of(writer.as_fd()).unwrap();
+        let stderr = OwnOutput::of(writer.as_fd()).unwrap();
         drop(reader);
         assert_eq!(stderr.write(b"x"), Err(WriteError::Lost(Errno::EPIPE)));
 
         let (reader, writer) = UnixStream::pair().unwrap();
-        let stderr = Stderr::of(writer.as_fd()).unwrap();
+        let stderr = OwnOutput::of(writer.as_fd()).unwrap();
         drop(reader);
         assert_eq!(stderr.write(b"x"), Err(WriteError::Lost(Errno::EPIPE)));
 
         let (master, slave) = pty();
-        let stderr = Stderr::of(slave.as_fd()).unwrap();
+        let stderr = OwnOutput::of(slave.as_fd()).unwrap();
         drop(master);
         assert_eq!(stderr.write(b"x"), Err(WriteError::Lost(Errno::EIO)));
 
         let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-        assert_eq!(Stderr::of(full.as_fd()).unwrap().write(b"x"), Err(WriteError::Lost(Errno::ENOSPC)));
+        assert_eq!(OwnOutput::of(full.as_fd()).unwrap().write(b"x"), Err(WriteError::Lost(Errno::ENOSPC)));
 
         let not_for_writing = File::open("/dev/null").unwrap();
-        let stderr = Stderr::of(not_for_writing.as_fd()).unwrap();
+        let stderr = OwnOutput::of(not_for_writing.as_fd()).unwrap();
         assert_eq!(stderr.write(b"x"), Err(WriteError::Lost(Errno::EBADF)));
+    }
+
+    #[test]
+    fn the_journal_is_known_by_its_device_and_inode_and_two_ends_of_one_pipe_by_theirs() {
+        let (_reader, writer) = pipe().unwrap();
+        let found = fstat(&writer).unwrap();
+        let output = OwnOutput::of(writer.as_fd()).unwrap();
+        assert!(output.is_journal(&format!("{}:{}", found.st_dev, found.st_ino)));
+        for other in
+            [format!("{}:{}", found.st_dev, found.st_ino + 1), String::new(), "1".into(), "a:b".into()]
+        {
+            assert!(!output.is_journal(&other), "{other}");
+        }
+        let same = OwnOutput::of(writer.try_clone().unwrap().as_fd()).unwrap();
+        let (_reader, writer) = pipe().unwrap();
+        let other = OwnOutput::of(writer.as_fd()).unwrap();
+        assert!(output.is_same_as(&same) && !output.is_same_as(&other) && !output.is_terminal());
     }
 
     const IN_THE_BACKGROUND: &str = "SRVWRAP_TEST_IN_THE_BACKGROUND";
@@ -304,7 +347,7 @@ mod tests {
     #[test]
     fn a_terminal_lets_us_write_from_the_background() {
         if std::env::var_os(IN_THE_BACKGROUND).is_some() {
-            Stderr::of_this_process().unwrap().write(b"from the background\n").unwrap();
+            OwnOutput::stderr().unwrap().write(b"from the background\n").unwrap();
             return;
         }
         let (mut master, slave) = pty();
@@ -331,7 +374,7 @@ mod tests {
     fn run_in_the_background(terminal: OwnedFd) -> Option<i32> {
         use std::os::unix::process::CommandExt;
         use std::process::Stdio;
-        let name = "sys::stderr::tests::a_terminal_lets_us_write_from_the_background";
+        let name = "sys::own_output::tests::a_terminal_lets_us_write_from_the_background";
         #[expect(clippy::disallowed_methods, reason = "the test program itself, in another place")]
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
         command
