@@ -67,7 +67,7 @@ fn a_value_that_cannot_be_is_named_with_what_can() {
         let line = refused(srvwrap(["deploy", "-n", number]), USAGE);
         assert!(line.contains(&format!("-n {number}")) && line.contains("1 to 65535, or auto"), "{line}");
     }
-    for time in ["soon", "-1", "1d", "1e3", "nan", "99999999999999999999s"] {
+    for time in ["soon", "-1", "1w", "1e3", "nan", "99999999999999999999s"] {
         for option in ["--timeout", "--online-timeout", "--bake"] {
             let line = refused(srvwrap(["rollback", option, time]), USAGE);
             assert!(line.contains(option) && line.contains("500ms"), "{line}");
@@ -101,7 +101,10 @@ fn what_excludes_each_other_is_named_together() {
         (&["deploy", "--inherit-env", "--override-env=false"], &["--inherit-env", "--override-env false"]),
         (&["deploy", "-n", "2", "--worker-count", "3"], &["given twice"]),
         (&["status", "--interval", "5s"], &["--interval 5s", "--watch"]),
-        (&["start", "--daemon-mode=false", "--stdout=x", "true"], &["--stdout x", "--daemon-mode false"]),
+        (
+            &["start", "--stdout=a-{slot}", "--stderr=a-0", "true"],
+            &["--stderr a-0", "--stdout a-{slot}", "slot 0"],
+        ),
         (&["start", "--daemon-mode=false", "--or-deploy", "true"], &["--or-deploy", "--daemon-mode false"]),
         (&["-p", "8000", "--health", "8000", "true"], &["--health 8000", "-p 8000"]),
         (&["-p", "0", "--env", "PORT=80", "true"], &["--env PORT", "-p"]),

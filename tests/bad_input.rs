@@ -188,7 +188,7 @@ fn an_inherited_stdin_is_for_one_worker_alone() {
 fn a_time_that_is_none_is_named_with_the_forms_of_one() {
     for option in ["--online-timeout", "--stop-timeout", "--bake"] {
         for time in
-            ["soon", "5 s", "-1", "1d", "s", "1e3", "1,5s", "nan", "inf", "99999999999999999999s", "٣"]
+            ["soon", "5 s", "-1", "1w", "s", "1e3", "1,5s", "nan", "inf", "99999999999999999999s", "٣"]
         {
             let line = refused(srvwrap([option, time, "true"]), USAGE);
             assert!(line.contains(option) && line.contains("500ms"), "{line}");

@@ -10,7 +10,7 @@ use crate::harness::command::{command, run, start, told};
 use crate::harness::control::{get, post};
 use crate::harness::daemon::Home;
 use crate::harness::stand_in::{Asked, StandIn, stand_in};
-use crate::harness::{BINARY, srvwrap};
+use crate::harness::{BINARY, srvwrap, wait_until};
 
 /// A status that names these places, relative to the directory.
 fn status(directory: &Path, format: &str, places: [&str; 3]) -> String {
@@ -228,4 +228,48 @@ fn where_there_is_no_log_file_a_reopening_has_nothing_to_do() {
         (&logs["stdout"], &logs["notices"], &logs["format"]),
         (&"-".into(), &"-".into(), &"plain".into())
     );
+}
+
+/// Numbers its lines, and writes them as fast as it can.
+const COUNTING: &str = "#!/bin/sh
+    echo begun
+    echo online >&3
+    until test -e go; do sleep 0.02; done
+    awk -v slot=$SRVWRAP_SLOT 'BEGIN { for (i = 0; i < 30000; i++) print slot, i, \"and so on, to fill files sooner\" }'
+    touch done-$SRVWRAP_SLOT
+    exec sleep 600
+    ";
+
+/// Asserts that each of two slots has all its lines, once and in order.
+fn assert_whole(lines: &[String]) {
+    let mut next = [0, 0];
+    for line in lines {
+        let mut words = line.split(' ').map(|word| word.parse::<usize>().unwrap_or(usize::MAX));
+        let (slot, number) = (words.next().unwrap(), words.next().unwrap());
+        assert_eq!(number, next[slot], "{line}");
+        next[slot] += 1;
+    }
+    assert_eq!(next, [30_000, 30_000]);
+}
+
+#[test]
+fn nothing_is_lost_or_doubled_by_real_rotations_however_many_there_are() {
+    let home = Home::new().file("server", COUNTING);
+    let options = ["-n", "2", "--max-log-size=100k", "--log-keep=1000", "./server"];
+    let daemon = home.online(&options);
+    let mut follower = start(home.path(), &["logs", "-f", "--stream=stdout"]);
+    follower.wait_for("begun");
+    let lines = |told: crate::harness::command::Told| {
+        assert!(told.code == 0 && told.stderr.is_empty(), "{} {:?}", told.code, told.stderr);
+        told.stdout.into_iter().filter(|line| line != "begun").collect::<Vec<_>>()
+    };
+    fs::write(home.at("go"), "").unwrap();
+    wait_until("all is written", || home.at("done-0").exists() && home.at("done-1").exists());
+    let all = || lines(told(home.path(), &["logs", "--stream=stdout", "--lines=all"]));
+    wait_until("all is in files", || all().len() == 60_000);
+    assert_whole(&all());
+    daemon.stop();
+    assert_whole(&lines(follower.end()));
+    let archives = home.names().iter().filter(|name| name.starts_with("stdout.log.2")).count();
+    assert!(archives > 20, "{:?}", home.names());
 }

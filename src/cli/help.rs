@@ -117,6 +117,7 @@ const SECTIONS: &[Section] = &[
 fn exit_codes(verb: Verb) -> Vec<Entry> {
     let usage = ("2", "Wrong usage.");
     let not_running = ("3", "No srvwrap is running there.");
+    let plain = |done, failed| vec![("0", done), ("1", failed), usage, not_running];
     match verb {
         Verb::Run => vec![
             ("0", "Stopped, as it was told to."),
@@ -161,35 +162,25 @@ fn exit_codes(verb: Verb) -> Vec<Entry> {
             usage,
             ("5", "Ctrl-C: the stop goes on."),
         ],
-        Verb::Status => vec![
-            ("0", "Every slot has a worker that is online; or --watch was ended by Ctrl-C."),
-            ("1", "Not every slot has, it starts or stops, or it may not be asked (another user's)."),
-            usage,
-            not_running,
-        ],
-        Verb::History | Verb::Events => vec![
-            ("0", "Done."),
-            ("1", "srvwrap may not be asked (another user's), or its answer was cut off."),
-            usage,
-            not_running,
-        ],
-        Verb::Reopen => vec![
-            ("0", "Every log file is open anew, or there is none."),
-            ("1", "One cannot be opened, or srvwrap may not be asked (another user's)."),
-            usage,
-            not_running,
-        ],
+        Verb::Status => plain(
+            "Every slot has a worker that is online; or --watch was ended by Ctrl-C.",
+            "Not every slot has, it starts or stops, or it may not be asked (another user's).",
+        ),
+        Verb::History | Verb::Events => {
+            plain("Done.", "srvwrap may not be asked (another user's), or its answer was cut off.")
+        }
+        Verb::Signal => {
+            plain("Sent.", "No worker is online to get it, or srvwrap may not be asked (another user's).")
+        }
+        Verb::Reopen => plain(
+            "Every log file is open anew, or there is none.",
+            "One cannot be opened, or srvwrap may not be asked (another user's).",
+        ),
         Verb::Logs => vec![
             ("0", "Shown; or --follow was ended by Ctrl-C, or by the end of srvwrap."),
             ("1", "There is no log file, or it cannot be read."),
             usage,
             ("3", "No srvwrap is running there, and none has left a log file here."),
-        ],
-        Verb::Signal => vec![
-            ("0", "Sent."),
-            ("1", "No worker is online to get it, or srvwrap may not be asked (another user's)."),
-            usage,
-            not_running,
         ],
     }
 }

@@ -50,7 +50,7 @@ const LAST_LINES: Duration = Duration::from_secs(10);
 /// Shows the last lines.
 pub(super) fn logs(socket: &Path, wanted: &LinesWanted, output: &mut Output) -> Result<u8, Trouble> {
     let (found, _) = Found::look(socket, wanted)?;
-    Ok(Shown::new(wanted, found).map_or(FAILED, |mut shown| shown.begin(output)))
+    Ok(Shown::new(wanted, &found).map_or(FAILED, |mut shown| shown.begin(output)))
 }
 
 /// Shows the last lines, and goes on until an interrupt, the end of srvwrap, or of who reads (0 each).
@@ -62,7 +62,7 @@ pub(super) fn follow(
     output: &mut Output,
 ) -> Result<u8, Trouble> {
     let (found, is_running) = Found::look(socket, wanted)?;
-    let Some(mut shown) = Shown::new(wanted, found) else { return Ok(FAILED) };
+    let Some(mut shown) = Shown::new(wanted, &found) else { return Ok(FAILED) };
     // Asked for first: an end is not missed.
     let mut events = if is_running { listen(socket) } else { None };
     let code = shown.begin(output);
@@ -150,12 +150,31 @@ impl Found {
         [stdout, stderr, notices].iter().any(|path| path.exists()).then_some(Found { logs, slots: 0 })
     }
 
-    fn streams(&self) -> [(LogStream, &'static str, &Text); 3] {
-        [
-            (LogStream::Stdout, "stdout", &self.logs.stdout),
-            (LogStream::Stderr, "stderr", &self.logs.stderr),
-            (LogStream::Notices, "notices", &self.logs.notices),
-        ]
+    /// The files of the streams that are wanted; and of the others where they go.
+    fn files(&self, wanted: &LinesWanted) -> (Vec<LogPath>, Vec<String>) {
+        let streams = [
+            (LogStream::Stdout, "stdout", "stdout", &self.logs.stdout),
+            (LogStream::Stderr, "stderr", "stderr", &self.logs.stderr),
+            (LogStream::Notices, "notices", "stderr", &self.logs.notices),
+        ];
+        let (mut files, mut elsewhere) = (Vec::new(), Vec::new());
+        for (stream, name, own, place) in streams {
+            let is_wanted = match wanted.stream {
+                Some(only) => stream == only,
+                None => wanted.slot.is_none() || stream != LogStream::Notices,
+            };
+            let goes_to = |own: &str| format!("{name} goes to srvwrap's own {own}");
+            match LogPath::of_file(&place.0) {
+                _ if !is_wanted => {}
+                Some(path) if !files.contains(&path) => files.push(path),
+                Some(_) => {}
+                None if place.0 == "/dev/null" => elsewhere.push(format!("{name} is not kept")),
+                None if place.0 == "/dev/stdout" => elsewhere.push(goes_to("stdout")),
+                None if place.0 == "/dev/stderr" => elsewhere.push(goes_to("stderr")),
+                None => elsewhere.push(goes_to(own)),
+            }
+        }
+        (files, elsewhere)
     }
 }
 
@@ -173,47 +192,28 @@ struct Shown {
 
 impl Shown {
     /// None where there is nothing to show; why, was said.
-    fn new(wanted: &LinesWanted, found: Found) -> Option<Shown> {
-        let is_wanted = |stream: LogStream| match wanted.stream {
-            Some(only) => stream == only,
-            None => wanted.slot.is_none() || stream != LogStream::Notices,
-        };
-        let (mut patterns, mut elsewhere) = (Vec::new(), Vec::new());
-        for (_, name, place) in found.streams().into_iter().filter(|(stream, ..)| is_wanted(*stream)) {
-            match LogPath::of_file(&place.0) {
-                Some(path) if !patterns.contains(&path) => patterns.push(path),
-                Some(_) => {}
-                None if place.0 == "/dev/null" => elsewhere.push(format!("{name} is not kept")),
-                None if place.0 == "/dev/stdout" => {
-                    elsewhere.push(format!("{name} goes to srvwrap's own stdout"))
-                }
-                None if name == "stdout" => elsewhere.push(format!("{name} goes to srvwrap's own")),
-                None => elsewhere.push(format!("{name} goes to srvwrap's own stderr")),
-            }
-        }
+    fn new(wanted: &LinesWanted, found: &Found) -> Option<Shown> {
+        let (patterns, elsewhere) = found.files(wanted);
         if !elsewhere.is_empty() {
-            let where_to_look = if patterns.is_empty() { "; look where it was started" } else { "" };
-            complain(&format_args!("{}{where_to_look}", elsewhere.join(", ")));
+            let remedy = if patterns.is_empty() { "; look where it was started" } else { "" };
+            complain(&format_args!("{}{remedy}", elsewhere.join(", ")));
         }
+        let first = patterns.first()?;
         let is_apart = patterns.iter().all(LogPath::is_per_slot);
-        let of = match wanted.slot {
-            Some(slot) if !is_apart => match Of::slot(slot, &found.logs.format) {
-                Some(of) => of,
-                None => {
-                    complain(&format_args!(
-                        "--slot {slot}: the lines of all slots are in one file, and do not tell; start srvwrap with \
-                         --log-format prefix, or with {{slot}} in the path"
-                    ));
-                    return None;
-                }
-            },
-            Some(_) | None => Of::All,
+        let of = match wanted.slot.filter(|_| !is_apart) {
+            None => Of::All,
+            Some(slot) => Of::slot(slot, &found.logs.format).or_else(|| {
+                complain(&format_args!(
+                    "--slot {slot}: the lines of all slots are in one file, and do not tell; start srvwrap with \
+                     --log-format prefix, or with {{slot}} in the path"
+                ));
+                None
+            })?,
         };
-        let is_one = patterns.len() == 1 && (wanted.slot.is_some() || !patterns[0].is_per_slot());
+        let is_one = patterns.len() == 1 && (wanted.slot.is_some() || !first.is_per_slot());
         let printer = Printer { tells: !is_one && found.logs.format != "json", latest: None };
         let (slot, slots, lines) = (wanted.slot, found.slots, wanted.lines);
-        let shown = Shown { patterns, slot, slots, lines, of, files: Vec::new(), printer };
-        Some(shown).filter(|shown| !shown.patterns.is_empty())
+        Some(Shown { patterns, slot, slots, lines, of, files: Vec::new(), printer })
     }
 
     /// The files of a stream, by slot where there is more than one.

@@ -64,12 +64,13 @@ impl Followed {
             let found = last_lines(file, end, wanted, &of).map_err(|error| cannot(&error))?;
             (start, missing) = (found.start, wanted - found.lines);
         }
+        let archives = archives(&path);
         if missing > 0 {
             let before = file.as_ref().and_then(archived_as);
-            show_last_of(&archives(&path), before.as_deref(), missing, &of, show);
+            show_last_of(&archives, before.as_deref(), missing, &of, show);
         }
         let file = file.map(|file| Open { file, at: start, lines: Lines::new(of.clone(), 0) });
-        let mut followed = Followed { file, ..Followed::to_come(path, of) };
+        let mut followed = Followed { path, of, file, old: Vec::new(), after: newest(archives) };
         if let Some(file) = &mut followed.file {
             file.read(show);
         }
@@ -78,7 +79,7 @@ impl Followed {
 
     /// One that is to come.
     pub(super) fn to_come(path: PathBuf, of: Of) -> Followed {
-        let after = archives(&path).into_keys().next_back().unwrap_or_default();
+        let after = newest(archives(&path));
         Followed { path, of, file: None, old: Vec::new(), after }
     }
 
@@ -86,8 +87,9 @@ impl Followed {
         &self.path
     }
 
+    /// Or was: in the middle of a rotation there is none for a moment.
     pub(super) fn is_there(&self) -> bool {
-        self.file.is_some()
+        self.file.is_some() || !self.after.is_empty()
     }
 
     /// Shows what was written since.
@@ -229,6 +231,11 @@ fn archives(path: &Path) -> BTreeMap<OsString, PathBuf> {
         }
     }
     archives
+}
+
+/// Empty, which sorts before all, where there is none.
+fn newest(archives: BTreeMap<OsString, PathBuf>) -> OsString {
+    archives.into_keys().next_back().unwrap_or_default()
 }
 
 fn stem(name: &OsStr) -> OsString {

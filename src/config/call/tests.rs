@@ -205,3 +205,29 @@ fn a_part_of_a_millisecond_is_a_whole_one() {
     );
     assert_eq!(deploy_of(&["deploy", "--bake", "0"]).bake, Some(Duration::ZERO));
 }
+
+#[test]
+fn the_lines_of_logs_that_are_wanted_are_the_last_ten_of_all_unless_others_are() {
+    let wanted = |line: &[&str]| match call_in(line, &surroundings()) {
+        Ok(Call { act: Act::Logs(wanted), .. }) => wanted,
+        other => panic!("{line:?} gives {other:?}"),
+    };
+    let directory = PathBuf::from("/srv");
+    let plain =
+        LinesWanted { follow: false, lines: 10, slot: None, stream: None, directory: directory.clone() };
+    assert_eq!(wanted(&["logs"]), plain);
+    let stream = Some(LogStream::Stderr);
+    let others = LinesWanted { follow: true, lines: usize::MAX, slot: Some(3), stream, directory };
+    assert_eq!(wanted(&["logs", "-f", "-nall", "--slot=3", "--stream", "stderr", "x.sock"]), others);
+    assert_eq!(wanted(&["logs", "--lines=0"]).lines, 0);
+    assert_eq!(error(&["logs", "-n", "few"]), "-n few: no such number; give a number of lines, or all");
+    assert_eq!(
+        error(&["logs", "--stream=log"]),
+        "--stream log: there is no such stream; give stdout, stderr or notices"
+    );
+    assert_eq!(
+        error(&["logs", "--stream=notices", "--slot=1"]),
+        "--stream notices: notices are of no slot; leave --slot out"
+    );
+    assert_eq!(order(&["reopen", "x.sock"]), Order::Reopen);
+}

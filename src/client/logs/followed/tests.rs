@@ -184,6 +184,22 @@ fn rotations_between_two_looks_are_seen_in_their_archives() {
 }
 
 #[test]
+fn in_the_middle_of_a_rotation_nothing_is_lost_either() {
+    let mut bench = bench();
+    bench.write("1\n2\n");
+    let archive = bench.next_archive();
+    fs::rename(bench.path(), &archive).unwrap();
+    let (mut followed, text) = bench.begin(1);
+    assert_eq!(text, "2\n");
+    assert!(followed.is_there());
+    assert_eq!(news(&mut followed), "");
+    bench.write("3\n");
+    compress(&bench.rotate());
+    bench.write("4\n");
+    assert_eq!(news(&mut followed), "3\n4\n");
+}
+
+#[test]
 fn what_somebody_else_has_moved_is_looked_at_for_a_while() {
     let bench = bench();
     bench.write("1\n");
