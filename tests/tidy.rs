@@ -290,6 +290,7 @@ const TOP_LEVEL: [&str; 14] = [
     "README.md",
     "CHANGELOG.md",
     "LICENSE",
+    "build.rs",
     "clippy.toml",
     "rustfmt.toml",
     "target",
