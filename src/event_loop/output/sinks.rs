@@ -463,7 +463,7 @@ mod tests {
         sink.say(&said("a notice never waits"), NOW);
         assert_eq!(sink.dropped().lines, 1);
         let Target::File { ring, .. } = &sink.target else { panic!("it is a file") };
-        let mut reader = RingReader::open(ring.descriptor().try_clone_to_owned().unwrap()).unwrap();
+        let mut reader = RingReader::open(ring.descriptor()).unwrap();
         assert!(reader.consume(RING_BYTES), "room was asked for");
         sink.pump(NOW);
         assert!(!sink.is_full(Room::Usual) && sink.backlog.is_empty());
