@@ -155,7 +155,7 @@ fn what_goes_wrong_before_the_boot_is_told_to_the_caller_in_one_line() {
     fs::write(home.at("file"), "").unwrap();
     let returned = home.start(&with(&["--stdout", "file/stdout.log"], &IDLE));
     assert_eq!(returned.code, 1);
-    let reason = "file: Not a directory";
+    let reason = "file: File exists";
     assert!(returned.stderr.trim_end().ends_with(reason), "{}", returned.stderr);
 }
 

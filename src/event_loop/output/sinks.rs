@@ -319,11 +319,10 @@ impl Sink {
         self.retry_at
     }
 
-    /// For the end: waits for a slow reader of our own stream, and for a full disk, so long at most. False where nothing
-    /// waits any more, or in vain.
+    /// For the end: waits for a slow reader of our own stream, so long at most. False where nothing waits any more, or in
+    /// vain, as for a full disk.
     pub(super) fn wait_for_room(&mut self, limit_ms: u8) -> bool {
-        self.retry_at = None;
-        let waits = self.waits();
+        let waits = self.waits() && self.retry_at.is_none();
         if let Target::Own { output: Some(output), .. } = &self.target {
             let _ = waits && output.has_room_within(limit_ms);
         }
