@@ -211,7 +211,7 @@ impl EventLoop {
     /// Who waits for a boot that has not come off is told when nothing is left of it.
     fn end(mut self, code: u8) -> u8 {
         self.take_leave();
-        self.tell_remarks();
+        self.finish_own_output();
         let now = self.now();
         let EventLoop { places, listeners, output, report, boot_end, .. } = self;
         drop((places, listeners));

@@ -32,8 +32,8 @@ fn start_returns_when_all_workers_are_online_and_leaves_the_daemon_serving() {
     assert_eq!(returned.code, 0, "{}", returned.stderr);
     assert_eq!(returned.stderr, "");
     assert!(returned.stdout.contains("workers online: 2, after "), "{}", returned.stdout);
-    let log = home.text("srvwrap.log");
-    assert!(log.contains("srvwrap: workers online: 2, after "), "{log}");
+    let said = || home.text("srvwrap.log").contains("srvwrap: workers online: 2, after ");
+    wait_until("it is in the log", said);
     let daemon = home.daemon().unwrap();
     assert_eq!(proc::children(daemon.pid).len(), 2);
     daemon.stop();
@@ -152,9 +152,10 @@ fn what_goes_wrong_before_the_boot_is_told_to_the_caller_in_one_line() {
     assert_eq!(returned.stderr.lines().count(), 1, "{}", returned.stderr);
     assert_eq!(home.names(), ["srvwrap.log", "stderr.log", "stdout.log"]);
 
-    let returned = home.start(&with(&["--stdout", "nowhere/stdout.log"], &IDLE));
+    fs::write(home.at("file"), "").unwrap();
+    let returned = home.start(&with(&["--stdout", "file/stdout.log"], &IDLE));
     assert_eq!(returned.code, 1);
-    let reason = "nowhere: No such file or directory";
+    let reason = "file: File exists";
     assert!(returned.stderr.trim_end().ends_with(reason), "{}", returned.stderr);
 }
 
@@ -216,7 +217,11 @@ fn the_daemon_has_a_session_without_a_terminal_its_own_output_and_nothing_of_its
     let open = proc::descriptors(daemon.pid);
     let at = |name: &str| home.at(name).canonicalize().unwrap().to_string_lossy().into_owned();
     assert_eq!(open[&0], "/dev/null");
-    assert_eq!((&open[&1], &open[&2]), (&at("stdout.log"), &at("stderr.log")));
+    assert_eq!((open[&1].as_str(), open[&2].as_str()), ("/dev/null", "/dev/null"));
+    let writer = proc::descriptors(proc::log_writer(daemon.pid).expect("it has one"));
+    for name in ["stdout.log", "stderr.log", "srvwrap.log"] {
+        assert!(writer.values().any(|path| *path == at(name)), "{writer:?}");
+    }
     daemon.stop();
 }
 

@@ -106,7 +106,7 @@ fn no_signal_ends_srvwrap_that_is_not_said_to() {
     let worker = srvwrap.worker_pids()[&0];
     let faults = [libc::SIGILL, libc::SIGBUS, libc::SIGFPE, libc::SIGSEGV];
     let stops = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGKILL, libc::SIGSTOP, libc::SIGTSTP];
-    let acts = [libc::SIGHUP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGUSR2];
+    let acts = [libc::SIGHUP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGUSR1, libc::SIGUSR2];
     let quiet = |number: &i32| {
         !faults.contains(number)
             && !stops.contains(number)

@@ -45,8 +45,7 @@ use streams::{Stream, Streams};
 use words::Words;
 use writer::{StartError, Writer};
 
-/// For srvwrap's end: how long its own stdout and stderr are waited for, each.
-const LAST_WAITS: u8 = 20;
+/// For srvwrap's end.
 const LAST_WAIT_MS: u8 = 100;
 
 pub(super) struct Output {
@@ -399,20 +398,25 @@ impl Output {
         }
     }
 
-    /// The end: what workers have left in their pipes, then what waits in memory, then the files.
-    pub(super) fn finish(mut self, now: Time) {
+    /// The end: what workers have left in their pipes is read.
+    fn read_last(&mut self, now: Time) {
         for pumped in self.streams.read_last(&mut self.sinks, now) {
             self.take(pumped);
         }
-        let is_own = |sink: &&mut Sink| sink.path().is_none();
-        for sink in self.sinks.iter_mut().filter(is_own) {
-            for _ in 0..LAST_WAITS {
-                sink.pump(now);
-                if !sink.wait_for_room(LAST_WAIT_MS) {
-                    break;
-                }
-            }
+    }
+
+    /// Writes what waits for srvwrap's own streams, and waits a moment for room. False where nothing is left.
+    fn flush_own(&mut self, now: Time) -> bool {
+        let mut waits = false;
+        for sink in self.sinks.iter_mut().filter(|sink| sink.path().is_none()) {
+            sink.pump(now);
+            waits |= sink.wait_for_room(LAST_WAIT_MS);
         }
+        waits
+    }
+
+    /// The very end: what is left goes to the files.
+    pub(super) fn finish(mut self, now: Time) {
         self.writer.take_all(&self.logs.limits, &mut self.sinks, now);
         let sentence = match self.writer.finish(&self.logs.limits, &self.sinks) {
             Finished::Ended => return,

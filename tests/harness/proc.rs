@@ -54,8 +54,19 @@ pub(crate) fn directory(pid: i32) -> PathBuf {
     fs::read_link(format!("/proc/{pid}/cwd")).expect("a process of ours")
 }
 
-/// Its children, zombies too.
+/// Its children, zombies too, but for the log writer.
 pub(crate) fn children(pid: i32) -> Vec<i32> {
+    let name = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    all_children(pid).into_iter().filter(|child| name(child).trim_end() != "srvwrap-log").collect()
+}
+
+/// The process that writes the log files of this srvwrap.
+pub(crate) fn log_writer(pid: i32) -> Option<i32> {
+    let workers = children(pid);
+    all_children(pid).into_iter().find(|child| !workers.contains(child))
+}
+
+fn all_children(pid: i32) -> Vec<i32> {
     let numbers = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("it is there");
     numbers.split_whitespace().map(|number| number.parse().expect("a pid")).collect()
 }

@@ -478,8 +478,8 @@ fn a_program_that_ran_and_failed_may_have_written_down_why() {
     };
     assert!(of(exited(1)) && of(Fault::Ended(Ending::Signaled(9))) && of(Fault::Late(seconds(1))));
     assert!(!of(not_executed()) && !of(Fault::NotSpawned("no".into())) && !of(Fault::GaveUp("no".into())));
-    assert!(!deploy(DeployNews::Aborted { by: CLIENT, keeps: Some(7) }).failed_program().is_some());
-    assert!(!Notice::Stopped { killed: 1 }.failed_program().is_some());
+    assert!(deploy(DeployNews::Aborted { by: CLIENT, keeps: Some(7) }).failed_program().is_none());
+    assert!(Notice::Stopped { killed: 1 }.failed_program().is_none());
 }
 
 #[test]

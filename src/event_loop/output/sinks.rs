@@ -319,11 +319,10 @@ impl Sink {
         self.retry_at
     }
 
-    /// For the end: waits for a slow reader of our own stream, and for a full disk, so long at most. False where nothing
-    /// waits any more, or in vain.
+    /// For the end: waits for a slow reader of our own stream, so long at most. False where nothing waits any more, or in
+    /// vain, as for a full disk.
     pub(super) fn wait_for_room(&mut self, limit_ms: u8) -> bool {
-        self.retry_at = None;
-        let waits = self.waits();
+        let waits = self.waits() && self.retry_at.is_none();
         if let Target::Own { output: Some(output), .. } = &self.target {
             let _ = waits && output.has_room_within(limit_ms);
         }
@@ -463,7 +462,7 @@ mod tests {
         sink.say(&said("a notice never waits"), NOW);
         assert_eq!(sink.dropped().lines, 1);
         let Target::File { ring, .. } = &sink.target else { panic!("it is a file") };
-        let mut reader = RingReader::open(ring.descriptor().try_clone_to_owned().unwrap()).unwrap();
+        let mut reader = RingReader::open(ring.descriptor()).unwrap();
         assert!(reader.consume(RING_BYTES), "room was asked for");
         sink.pump(NOW);
         assert!(!sink.is_full(Room::Usual) && sink.backlog.is_empty());

@@ -2,6 +2,8 @@
 //!
 //! What this file does not do: wait.
 
+use std::time::Duration;
+
 use crate::core::{Asker, Time, WorkerId};
 use crate::event_loop::EventLoop;
 use crate::log_writer::Heard;
@@ -45,6 +47,15 @@ impl EventLoop {
         if std::mem::take(&mut self.output.wake) {
             self.output.writer.wake();
         }
+    }
+
+    /// The end: what workers have left is read, and a slow reader of our own streams is waited for, but no longer than 2 s.
+    pub(in crate::event_loop) fn finish_own_output(&mut self) {
+        const LIMIT: Duration = Duration::from_secs(2);
+        let until = self.now() + LIMIT;
+        self.output.read_last(self.now());
+        self.tell_remarks();
+        while self.output.flush_own(self.now()) && self.now() < until {}
     }
 
     /// A worker is dead.
