@@ -172,11 +172,11 @@ impl Process {
         }
     }
 
-    /// What is being compressed is compressed at the next start.
+    /// What is being compressed is compressed at the next start. The compressor leaves nothing once it is reaped.
     fn close(&mut self) {
         self.closed = Some(self.clock().now);
         self.to_compress.clear();
-        if let Some(mut compressing) = self.compressing.take() {
+        if let Some(compressing) = &mut self.compressing {
             compressing.compressor.kill();
         }
     }
