@@ -90,6 +90,7 @@ impl Ring {
         RING_BYTES - self.memory.used()
     }
 
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.memory.used() == 0
     }
