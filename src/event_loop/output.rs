@@ -398,11 +398,13 @@ impl Output {
         }
     }
 
-    /// The end: what workers have left in their pipes is read.
-    fn read_last(&mut self, now: Time) {
-        for pumped in self.streams.read_last(&mut self.sinks, now) {
+    /// The end: what workers have left in their pipes is read. True where there is no room for some of it.
+    fn read_last(&mut self, now: Time) -> bool {
+        let (pumped, is_held) = self.streams.read_last(&mut self.sinks, now);
+        for pumped in pumped {
             self.take(pumped);
         }
+        is_held
     }
 
     /// Writes what waits for srvwrap's own streams, and waits a moment for room. False where nothing is left.
@@ -417,7 +419,7 @@ impl Output {
 
     /// The very end: what is left goes to the files.
     pub(super) fn finish(mut self, now: Time) {
-        self.writer.take_all(&self.logs.limits, &mut self.sinks, now);
+        while self.writer.take_all(&self.logs.limits, &mut self.sinks, now) && self.read_last(now) {}
         let sentence = match self.writer.finish(&self.logs.limits, &self.sinks) {
             Finished::Ended => return,
             Finished::Left { pid } => {

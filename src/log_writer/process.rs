@@ -297,7 +297,7 @@ impl Process {
     /// The exit status, once srvwrap has no more to say, and all is written or nothing more can be.
     fn is_over(&self) -> Option<i32> {
         let since = self.closed?;
-        if self.files.iter().all(File::is_written) {
+        if self.compressing.is_none() && self.files.iter().all(File::is_written) {
             return Some(0);
         }
         (self.clock().now - since >= MOST_STUCK).then_some(1)

@@ -12,8 +12,6 @@
 //!
 //! What this file does not do: know the time; its text comes in as a stamp.
 
-use std::io::Write as _;
-
 use memchr::memchr_iter;
 
 use super::backlog::Gap;
@@ -89,15 +87,13 @@ impl Form {
 
     /// Appends that lines are missing here, because of `why`.
     pub(crate) fn gap(&self, gap: Gap, why: &str, stamp: &str, out: &mut Vec<u8>) {
-        let start = out.len();
         self.notice(&missing(gap, why), stamp, out);
         if self.format == Format::Json {
             out.truncate(out.len() - JSON_END.len());
             let Gap { lines, bytes } = gap;
-            // Writing to memory does not fail.
-            let _ = writeln!(out, "\",\"dropped_lines\":{lines},\"dropped_bytes\":{bytes}}}");
+            let more = format!("\",\"dropped_lines\":{lines},\"dropped_bytes\":{bytes}}}\n");
+            out.extend_from_slice(more.as_bytes());
         }
-        debug_assert!(out.len() > start);
     }
 
     /// What stands before the text of each line.
@@ -218,9 +214,7 @@ fn escape_byte(byte: u8, out: &mut Vec<u8>) {
         b'\r' => b'r',
         b'\n' => b'n',
         _ => {
-            // Writing to memory does not fail.
-            let _ = write!(out, "\\u{byte:04x}");
-            return;
+            return out.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
         }
     };
     out.extend_from_slice(&[b'\\', short]);

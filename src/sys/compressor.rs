@@ -95,7 +95,7 @@ impl Compressor {
             self.report = None;
         }
         let ending = unseen::reap(self.pid)?;
-        Some(self.said.map_or_else(|| Err(self.died(ending)), |said| decode(&self.source, said)))
+        Some(self.said.map_or_else(|| self.died(ending), |said| decode(&self.source, said)))
     }
 
     /// It has not been reaped, so that its number is its own.
@@ -103,14 +103,18 @@ impl Compressor {
         let _ = children::signal(self.pid, libc::SIGKILL);
     }
 
-    fn died(&self, ending: WaitStatus) -> String {
+    fn died(&self, ending: WaitStatus) -> Outcome {
         // It may have left this. Nobody else has that name, and what is there is no archive.
         let _ = remove(&suffixed(&self.source, SCRATCH));
+        // Or both, at the very end: whoever reads all archives would read these lines twice.
+        if let Some(bytes) = finish(&self.source) {
+            return Ok(bytes);
+        }
         let (how, number) = match ending {
             WaitStatus::Exited(status) => ("exited with status", status),
             WaitStatus::Signaled { signal, .. } => ("was killed by signal", signal),
         };
-        format!("cannot compress {}: the compressor {how} {number}", self.source.display())
+        Err(format!("cannot compress {}: the compressor {how} {number}", self.source.display()))
     }
 }
 
@@ -173,6 +177,10 @@ fn settle(kept: &OwnedFd, parent: unistd::Pid) {
     close_all_but(Some(kept.as_raw_fd()));
 }
 
+/// Nothing is followed, waited for, or passed on.
+const SAFELY: OFlag =
+    OFlag::O_CLOEXEC.union(OFlag::O_NOFOLLOW).union(OFlag::O_NOCTTY).union(OFlag::O_NONBLOCK);
+
 const DONE: &str = ".gz";
 const SCRATCH: &str = ".gz.tmp";
 
@@ -199,14 +207,13 @@ fn io_fault(stage: Stage) -> impl Fn(std::io::Error) -> Fault {
 /// Puts the compressed one in the place of the source. How many bytes it has.
 fn replace(source: &Path) -> Result<u64, Fault> {
     let scratch = suffixed(source, SCRATCH);
-    let safely = OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
-    let input = open_path(source, OFlag::O_RDONLY | safely, Mode::empty()).map_err(fault(Stage::Read))?;
+    let input = open_path(source, OFlag::O_RDONLY | SAFELY, Mode::empty()).map_err(fault(Stage::Read))?;
     let found = fstat(&input).map_err(fault(Stage::Read))?;
     if SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
         return Err(Fault { stage: Stage::Read, errno: Errno::EINVAL });
     }
     remove(&scratch).map_err(fault(Stage::Write))?;
-    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | safely;
+    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | SAFELY;
     let output = open_path(&scratch, flags, Mode::S_IRUSR | Mode::S_IWUSR).map_err(fault(Stage::Write))?;
     let made = make(source, &scratch, &found, &File::from(input), &File::from(output));
     if made.is_err() {
@@ -244,12 +251,33 @@ fn make(source: &Path, scratch: &Path, found: &FileStat, input: &File, output: &
 /// There is something already where it is to be: good where that is all of the source, of a compressor that was killed
 /// before it could remove that. How many bytes it has.
 fn existing(source: &Path, input: &File, end: End) -> nix::Result<u64> {
-    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
-    let found = open_path(&suffixed(source, DONE), flags, Mode::empty()).map_err(|_| Errno::EEXIST)?;
+    let found = open_path(&suffixed(source, DONE), OFlag::O_RDONLY | SAFELY, Mode::empty())
+        .map_err(|_| Errno::EEXIST)?;
     let found = File::from(found);
     let bytes = found.metadata().map_err(|error| errno_of(&error))?.len();
     let same = reads_back(input, &found, bytes, end).unwrap_or(false);
     if same { Ok(bytes) } else { Err(Errno::EEXIST) }
+}
+
+/// Removes a source that is in its archive already. None where it is not.
+fn finish(source: &Path) -> Option<u64> {
+    lstat(&suffixed(source, DONE)).ok()?;
+    let input = File::from(open_path(source, OFlag::O_RDONLY | SAFELY, Mode::empty()).ok()?);
+    let bytes = existing(source, &input, end_of(&input).ok()?).ok()?;
+    unlink(source).ok().map(|()| bytes)
+}
+
+/// What the archive of all this ends with.
+fn end_of(mut input: &File) -> std::io::Result<End> {
+    let (mut sum, mut length, mut piece) = (Sum::new(), 0u32, vec![0; PIECE_BYTES]);
+    loop {
+        let count = input.read(&mut piece)?;
+        if count == 0 {
+            return Ok(sum.end(length));
+        }
+        sum.add(&piece[..count]);
+        length = length.wrapping_add(count as u32);
+    }
 }
 
 /// gzip (RFC 1952): no name, no time, made on Unix.
@@ -279,9 +307,7 @@ fn deflate_all(mut input: &File, mut output: &File) -> Result<End, Fault> {
             output.write_all(&packed[..made]).map_err(io_fault(Stage::Write))?;
             match status {
                 TDEFLStatus::Done => {
-                    let mut end = [0; size_of::<End>()];
-                    end[..4].copy_from_slice(&sum.value().to_le_bytes());
-                    end[4..].copy_from_slice(&length.to_le_bytes());
+                    let end = sum.end(length);
                     output.write_all(&end).map_err(io_fault(Stage::Write))?;
                     return Ok(end);
                 }
@@ -346,8 +372,12 @@ impl Sum {
         }
     }
 
-    fn value(&self) -> u32 {
-        !self.0
+    /// What stands at the end of an archive of so many bytes.
+    fn end(&self, length: u32) -> End {
+        let mut end = [0; size_of::<End>()];
+        end[..4].copy_from_slice(&(!self.0).to_le_bytes());
+        end[4..].copy_from_slice(&length.to_le_bytes());
+        end
     }
 }
 

@@ -56,7 +56,8 @@ const fs = require('fs')
 const who = `${process.env.SRVWRAP_SLOT}.${process.env.SRVWRAP_GENERATION}`
 fs.writeSync(3, 'online\n')
 for (let i = 1; i <= Number(process.argv[2]); i++) console.log(`${who} ${i} ${'x'.repeat(i * 7 % 190)}`)
-fs.writeFileSync(`done.${who}`, '')
+// What a full pipe has not taken yet waits in node.
+process.stdout.write('', () => fs.writeFileSync(`done.${who}`, ''))
 setInterval(() => {}, 1000)
 "#;
 

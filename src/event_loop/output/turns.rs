@@ -55,7 +55,9 @@ impl EventLoop {
         let until = self.now() + LIMIT;
         self.output.read_last(self.now());
         self.tell_remarks();
-        while self.output.flush_own(self.now()) && self.now() < until {}
+        while self.output.flush_own(self.now()) && self.now() < until {
+            self.output.read_last(self.now());
+        }
     }
 
     /// A worker is dead.

@@ -168,31 +168,35 @@ impl Writer {
         [self.restart_at, late].into_iter().flatten().min()
     }
 
-    /// Waits until what is left for files is in their rings, so long at most.
-    pub(super) fn take_all(&mut self, limits: &Limits, sinks: &mut [Sink], now: Time) {
+    /// Waits until what is left for files is in their rings, but no longer than 5 s for the next room. False where it is
+    /// not.
+    pub(super) fn take_all(&mut self, limits: &Limits, sinks: &mut [Sink], now: Time) -> bool {
         const WAITS: u8 = 50;
         const WAIT: Duration = Duration::from_millis(100);
-        for _ in 0..WAITS {
+        let mut in_vain = 0;
+        while in_vain < WAITS {
             let mut wakes = false;
             for sink in sinks.iter_mut().filter(|sink| sink.path().is_some()) {
                 wakes |= sink.pump(now).wake;
             }
-            let Some(link) = &mut self.link else { return };
+            let Some(link) = &mut self.link else { return false };
             if wakes {
                 link.look();
             }
             if !sinks.iter().any(Sink::has_left_for_ring) {
-                return;
+                return true;
             }
-            link.wait(WAIT);
+            in_vain += u8::from(!link.wait(WAIT));
             while let Some(heard) = link.receive() {
                 if matches!(heard, Heard::Died { .. }) {
+                    in_vain += 1;
                     self.link = LogWriter::start(limits).ok();
                     sinks.iter().for_each(|sink| self.open(sink));
                     break;
                 }
             }
         }
+        false
     }
 
     /// The end. Where the log writer dies in it another one goes on, once.

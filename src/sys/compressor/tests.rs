@@ -126,6 +126,22 @@ fn what_a_killed_one_had_published_is_not_made_again() {
 }
 
 #[test]
+fn of_one_that_was_killed_when_it_had_published_only_one_remains() {
+    let directory = tempfile::tempdir().unwrap();
+    let (source, done) = (directory.path().join("x"), directory.path().join("x.gz"));
+    fs::write(&source, log_text()).unwrap();
+    assert_eq!(finish(&source), None);
+    let bytes = replace(&source).unwrap();
+    fs::write(&source, b"another text").unwrap();
+    assert_eq!(finish(&source), None);
+    assert_eq!(names(directory.path()), ["x", "x.gz"]);
+    fs::write(&source, log_text()).unwrap();
+    assert_eq!(finish(&source), Some(bytes));
+    assert_eq!(names(directory.path()), ["x.gz"]);
+    assert!(gunzip(&done) == log_text());
+}
+
+#[test]
 fn a_source_that_is_no_file_or_gone_is_named_and_nothing_is_left_of_it() {
     let test = "sys::compressor::tests::a_source_that_is_no_file_or_gone_is_named_and_nothing_is_left_of_it";
     if run_apart(test, &Startup::plain()) == Apart::Done {
@@ -213,8 +229,8 @@ fn the_sum_is_that_of_the_standard() {
     let mut sum = Sum::new();
     sum.add(b"1234");
     sum.add(b"56789");
-    assert_eq!(sum.value(), 0xcbf4_3926);
-    assert_eq!(Sum::new().value(), 0);
+    assert_eq!(sum.end(9)[..4], 0xcbf4_3926_u32.to_le_bytes());
+    assert_eq!(Sum::new().end(0), [0; 8]);
 }
 
 proptest! {
