@@ -15,7 +15,6 @@
 //! (`logs/lines.rs`).
 
 mod followed;
-mod gunzip;
 mod lines;
 
 use std::io::stdout;

@@ -15,16 +15,17 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use flate2::read::MultiGzDecoder;
+
 use crate::logs::without_stamp;
 
-use super::gunzip::gunzip;
 use super::lines::{HEAD_BYTES, Lines, Of};
 
 /// Takes whole lines.
@@ -291,19 +292,20 @@ fn show_all(archive: &Path, lines: &mut Lines, show: Show<'_>) -> usize {
         Ok(None) | Err(_) => open(Path::new(&packed)).ok().flatten().map(|file| (file, true)),
     };
     match found {
-        Some((file, true)) => {
-            let _ = gunzip(&file, &mut |piece| count += lines.feed(piece, show));
-        }
-        Some((file, false)) => {
-            let (mut piece, mut at) = (vec![0; PIECE_BYTES], 0);
-            while let Ok(read @ 1..) = file.read_at(&mut piece, at) {
-                at += read as u64;
-                count += lines.feed(&piece[..read], show);
-            }
-        }
+        Some((file, true)) => count += feed(MultiGzDecoder::new(file), lines, show),
+        Some((file, false)) => count += feed(file, lines, show),
         None => {}
     }
     count + lines.end(show)
+}
+
+/// As far as it can be read; how many lines that are.
+fn feed(mut text: impl Read, lines: &mut Lines, show: Show<'_>) -> usize {
+    let (mut piece, mut count) = (vec![0; PIECE_BYTES], 0);
+    while let Ok(read @ 1..) = text.read(&mut piece) {
+        count += lines.feed(&piece[..read], show);
+    }
+    count
 }
 
 #[cfg(test)]
