@@ -3,7 +3,6 @@
 use std::io::Write;
 
 use super::*;
-use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
