@@ -7,16 +7,19 @@
 //!   argv ── cli ──> Typed ── config ──> Config        what was typed, and what was meant
 //!                                          │
 //!   kernel <── sys ──> event_loop <──> core           facts of the system <-> decisions
-//!                          │   └── wire               bytes <-> messages
-//!                          └── log                    notices on stderr
+//!                        │ │   └── wire               bytes <-> messages
+//!                        │ └── log                    notices, as lines
+//!                        └── logs ──> log_writer      lines of workers ──> files, by a process of its own
 //! ```
 //!
 //! - [`core`] decides: a finite state machine of workers, generations and what is asked for. Pure and simulated.
 //! - [`wire`] turns what workers write into messages. Pure.
 //! - [`sys`] touches the operating system and decides nothing. All `unsafe` is there.
-//! - [`event_loop`] is the only place where these meet, and has the only clock.
+//! - [`event_loop`] is the only place where these meet, and has srvwrap's only clock.
 //! - [`client`] is the other side of the control socket: the commands that talk to a running srvwrap.
 //! - [`start`] makes a daemon of what `run` is in the foreground, and waits for it to be online.
+//! - [`logs`] is what becomes of lines: cut, formed, waiting, in files that are rotated. Pure and simulated.
+//!   [`log_writer`] is the process that writes those files, with a loop of its own.
 //! - [`environment`], [`cli`], [`config`], [`units`] are pure; [`log`] is srvwrap's voice.
 //!
 //! What always holds:
@@ -25,6 +28,7 @@
 //! - Every wait has a deadline, and every deadline an outcome that the operator is told.
 //! - A process or group is never signalled once its number may be somebody else's.
 //! - If srvwrap dies, its workers die.
+//! - What waits for a disk waits in another process.
 //!
 //! Deliberately absent: threads, an async runtime, timer objects, callbacks, configuration files, name services.
 //!
