@@ -54,10 +54,12 @@ pub(crate) struct Wall(pub(crate) u64);
 /// What happened. `why` is a sentence that says what failed, too: it is passed on as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// [`Effect::Open`]: the path is open for appending and has these bytes; `mid_line`: its last byte is no newline.
+    /// [`Effect::Open`]: the path is open for appending and has these bytes; `mid_line`: its last byte is no newline;
+    /// `goes_on`: and what is written next goes on with that line.
     Opened {
         size: u64,
         mid_line: bool,
+        goes_on: bool,
     },
     OpenFailed {
         why: String,
@@ -232,7 +234,7 @@ impl Rotation {
     pub(crate) fn handle_event(&mut self, now: Time, wall: Wall, event: Event) {
         self.follow_clock(wall);
         match event {
-            Event::Opened { size, mid_line } => self.opened(now, wall, size, mid_line),
+            Event::Opened { size, mid_line, goes_on } => self.opened(now, wall, size, (mid_line, goes_on)),
             Event::OpenFailed { why } => self.open_failed(now, why),
             Event::Wrote { bytes, mid_line } => self.wrote(wall, bytes, mid_line),
             Event::WriteFailed { why } => self.write_failed(now, why),
@@ -418,7 +420,7 @@ impl Rotation {
         self.effects.push_back(Effect::Look);
     }
 
-    fn opened(&mut self, now: Time, wall: Wall, size: u64, mid_line: bool) {
+    fn opened(&mut self, now: Time, wall: Wall, size: u64, (mid_line, goes_on): (bool, bool)) {
         let another = self.place == Place::Astray || size < self.size;
         if let Place::Renamed { stamp, size } = std::mem::replace(&mut self.place, Place::There) {
             self.archives.add(stamp, size);
@@ -430,7 +432,7 @@ impl Rotation {
         }
         (self.step, self.looked_at, self.open) = (Step::None, now, Retry::default());
         // A line that is being written goes on, wherever it is.
-        let in_line = self.mid_line && !self.torn;
+        let in_line = (self.mid_line && !self.torn) || goes_on;
         (self.size, self.mid_line, self.torn) = (size, mid_line || in_line, mid_line && !in_line);
         self.blocked = None;
         self.begin_period(wall);
