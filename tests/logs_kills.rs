@@ -10,7 +10,10 @@ use crate::harness::daemon::{Daemon, Home, returned};
 use crate::harness::lines::{assert_complete, count_lines, files_of, on_request, request, text_of};
 use crate::harness::{is_alive, proc, require, send, wait_until};
 
-const ROUNDS: usize = 12;
+/// So often, or as `SRVWRAP_TEST_KILLS` says.
+fn rounds(usual: usize) -> usize {
+    std::env::var("SRVWRAP_TEST_KILLS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(usual)
+}
 
 /// Writes without an end, and keeps in `count.WHO` how many lines it has written.
 const ENDLESS: &str = r#"
@@ -44,8 +47,9 @@ const OPTIONS: [&str; 7] = [
 #[test]
 fn a_srvwrap_that_is_killed_again_and_again_tears_no_line_and_loses_what_was_in_pipes() {
     let Some(python) = require::python() else { return };
+    let rounds = rounds(6);
     let home = Home::new().file("endless.py", ENDLESS);
-    for run in 0..ROUNDS {
+    for run in 0..rounds {
         let arguments: Vec<&str> = OPTIONS.into_iter().chain([python.as_str(), "endless.py"]).collect();
         let mut command = home.start_command(&arguments);
         command.env("RUN", run.to_string());
@@ -58,7 +62,7 @@ fn a_srvwrap_that_is_killed_again_and_again_tears_no_line_and_loses_what_was_in_
         let workers = proc::children(daemon.pid);
         daemon.signal(Signal::SIGKILL);
         daemon.wait();
-        if run + 1 == ROUNDS {
+        if run + 1 == rounds {
             wait_until("all is written", || !writer.is_alive());
         }
         wait_until("its workers are dead", || !workers.iter().any(|worker| is_alive(*worker)));
@@ -91,7 +95,7 @@ fn a_srvwrap_that_is_killed_again_and_again_tears_no_line_and_loses_what_was_in_
         lost.insert(who.clone(), bytes);
     }
     println!("lost, in bytes: {lost:?}");
-    assert_eq!(kept.len(), 2 * ROUNDS, "{:?}", kept.keys());
+    assert_eq!(kept.len(), 2 * rounds, "{:?}", kept.keys());
     // What a pipe that has grown holds, and what srvwrap was reading.
     assert!(lost.values().all(|bytes| *bytes <= 256 * 1024 + 2 * 64 * 1024), "{lost:?}");
 }
@@ -108,24 +112,25 @@ fn a_log_writer_that_is_killed_again_and_again_loses_and_doubles_nothing() {
     let program = program.iter().map(String::as_str);
     let daemon = home.online(&OPTIONS.into_iter().chain(program).collect::<Vec<_>>());
     const LINES: usize = 5000;
+    let rounds = rounds(4);
     let said = || home.text("srvwrap.log").matches("another one goes on where it was").count();
     std::thread::scope(|scope| {
         let asking = |slot| {
             let home = &home;
-            move || (0..ROUNDS).map(|_| request(home.path(), slot, LINES)).max()
+            move || (0..rounds).map(|_| request(home.path(), slot, LINES)).max()
         };
         let asked = [0, 1].map(|slot| scope.spawn(asking(slot)));
-        for round in 1..=ROUNDS {
+        for round in 1..=rounds {
             wait_until("there is one", || proc::log_writer(daemon.pid).is_some());
             send(proc::log_writer(daemon.pid).expect("it was just there"), Signal::SIGKILL);
             wait_until("its end is noticed", || said() >= round);
         }
         for asked in asked {
-            assert_eq!(asked.join().unwrap(), Some(ROUNDS * LINES));
+            assert_eq!(asked.join().unwrap(), Some(rounds * LINES));
         }
     });
     assert_eq!(told(home.path(), &["status"]).code, 0);
     daemon.stop();
     let text = text_of(home.path(), "app.log");
-    assert_complete(&text, &["0.1", "1.1"], ROUNDS * LINES);
+    assert_complete(&text, &["0.1", "1.1"], rounds * LINES);
 }

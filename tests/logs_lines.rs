@@ -30,6 +30,8 @@ fn written(format: &str, expression: &str) -> Option<(Vec<u8>, Vec<u8>)> {
     wait_until("all is written", || home.at("done").exists());
     assert_bounded(&daemon);
     daemon.stop();
+    let notices = home.text("srvwrap.log");
+    assert!(notices.ends_with("srvwrap: stopped\n"), "{notices}");
     let written = std::process::Command::new(&python)
         .args(["-c", "import sys; sys.stdout.buffer.write(eval(sys.argv[1]))", expression])
         .output()
@@ -60,7 +62,7 @@ fn plain_lines_of_whatever_bytes_are_as_they_were_but_for_marks_where_they_are_c
     for expression in EXPRESSIONS {
         let Some((text, found)) = written("plain", expression) else { return };
         let mark = format!("{GOES_ON}\n");
-        let cuts = memchr_count(&found, mark.as_bytes());
+        let cuts = count(&found, mark.as_bytes());
         let joined = replace(&found, mark.as_bytes(), b"");
         let ended = [text.as_slice(), if text.ends_with(b"\n") { b"" } else { b"\n" }].concat();
         assert!(joined == ended, "{expression}: {} bytes are {}", ended.len(), joined.len());
@@ -69,7 +71,7 @@ fn plain_lines_of_whatever_bytes_are_as_they_were_but_for_marks_where_they_are_c
     }
 }
 
-fn memchr_count(text: &[u8], words: &[u8]) -> usize {
+fn count(text: &[u8], words: &[u8]) -> usize {
     text.windows(words.len()).filter(|window| *window == words).count()
 }
 

@@ -47,7 +47,7 @@ fn a_stdout_that_is_read_slowly_or_never_keeps_memory_bounded_and_delays_no_stop
     }
 }
 
-/// Each write of the log writer takes half a second.
+/// Each write of the log writer takes a fifth of a second.
 #[test]
 fn a_slow_disk_holds_up_neither_supervision_nor_workers_whose_lines_may_be_dropped() {
     for full in ["drop-new", "drop-old", "block"] {
@@ -60,7 +60,7 @@ fn a_slow_disk_holds_up_neither_supervision_nor_workers_whose_lines_may_be_dropp
         let daemon =
             home.online(&options.into_iter().chain(program.iter().map(String::as_str)).collect::<Vec<_>>());
         let writer = proc::log_writer(daemon.pid).expect("a daemon has one");
-        let strace = Strace::inject(writer, "write", "delay_enter=500000");
+        let strace = Strace::inject(writer, "write", "delay_enter=200000");
         const REQUESTS: usize = 40;
         let answered = AtomicUsize::new(0);
         thread::scope(|scope| {

@@ -48,17 +48,17 @@ fn whatever_step_of_a_rotation_fails_every_line_is_there_and_it_goes_on() {
         let report = home.at("strace.out");
         let writer = proc::log_writer(daemon.pid).expect("a daemon has one");
         let strace = Strace::inject_in_all(writer, calls, &format!("error={error}"), &report);
-        lines = request(home.path(), 0, SOME);
+        request(home.path(), 0, SOME);
         // Where no write goes through, what waits has to fit into memory.
         let failing = || fs::read_to_string(&report).unwrap_or_default().contains("(INJECTED)");
         wait_until(&format!("{calls} fails"), || {
             let fails = failing();
             if !fails && calls != "write" {
-                lines = request(home.path(), 0, SOME);
+                request(home.path(), 0, SOME);
             }
             fails
         });
-        lines = request(home.path(), 0, SOME);
+        request(home.path(), 0, SOME);
         assert_archives_have_text(&logs, calls);
         assert!(proc::log_writer(daemon.pid) == Some(writer), "it has died of {error} in {calls}");
         drop(strace);

@@ -219,14 +219,17 @@ impl Streams {
         pumped
     }
 
-    /// The end of srvwrap: what is there now is read once more.
-    pub(super) fn read_last(&mut self, sinks: &mut [Sink], now: Time) -> Vec<Pumped> {
-        let mut pumped = Vec::new();
+    /// The end of srvwrap: what is there now is read once more. True where there is more for a file, and no room.
+    pub(super) fn read_last(&mut self, sinks: &mut [Sink], now: Time, pumped: &mut Vec<Pumped>) -> bool {
+        let mut has_more = false;
         for id in self.table.keys().copied().collect::<Vec<_>>() {
-            self.read(id, LAST_BYTES, sinks, Room::Last, now, &mut pumped);
-            self.end_line(id, sinks, now, &mut pumped);
+            if self.read(id, LAST_BYTES, sinks, Room::Last, now, pumped).0 == Outcome::Held {
+                has_more |= self.table.get(&id).is_some_and(|stream| sinks[stream.sink].path().is_some());
+            } else {
+                self.end_line(id, sinks, now, pumped);
+            }
         }
-        pumped
+        has_more
     }
 
     /// How far it went, and how many bytes were read.

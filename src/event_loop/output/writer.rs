@@ -11,12 +11,12 @@
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::{Interest, Poll};
 
 use crate::core::{Asker, Time};
-use crate::log_writer::{Finished, Heard, LogWriter};
+use crate::log_writer::{Finished, Heard, LogWriter, monotonic};
 use crate::logs::Limits;
 use crate::logs::link::FromWriter;
 
@@ -168,23 +168,33 @@ impl Writer {
         [self.restart_at, late].into_iter().flatten().min()
     }
 
-    /// Waits until what is left for files is in their rings, so long at most.
-    pub(super) fn take_all(&mut self, limits: &Limits, sinks: &mut [Sink], now: Time) {
-        const WAITS: u8 = 50;
+    /// Waits until what is left for files is in their rings, as long as they take some of it, but not beyond `until`. False
+    /// where it was in vain.
+    pub(super) fn take_all(
+        &mut self,
+        limits: &Limits,
+        sinks: &mut [Sink],
+        now: Time,
+        until: Instant,
+    ) -> bool {
+        const MOST_WAITS: u8 = 50;
         const WAIT: Duration = Duration::from_millis(100);
-        for _ in 0..WAITS {
+        let mut waits = 0;
+        while waits < MOST_WAITS && monotonic() < until {
             let mut wakes = false;
             for sink in sinks.iter_mut().filter(|sink| sink.path().is_some()) {
                 wakes |= sink.pump(now).wake;
             }
-            let Some(link) = &mut self.link else { return };
+            let Some(link) = &mut self.link else { return false };
             if wakes {
                 link.look();
             }
             if !sinks.iter().any(Sink::has_left_for_ring) {
-                return;
+                return true;
             }
-            link.wait(WAIT);
+            if !link.wait(WAIT) {
+                waits += 1;
+            }
             while let Some(heard) = link.receive() {
                 if matches!(heard, Heard::Died { .. }) {
                     self.link = LogWriter::start(limits).ok();
@@ -193,6 +203,7 @@ impl Writer {
                 }
             }
         }
+        false
     }
 
     /// The end. Where the log writer dies in it another one goes on, once.
