@@ -20,31 +20,42 @@ fn resident_kb(pid: i32) -> u64 {
 
 const FLOOD: &str = "echo online >&3; exec yes flood-flood-flood-flood-flood-flood-flood-flood";
 
-/// One kilobyte is read for each answer: a reader that is slower than any writer.
-#[test]
-fn a_stdout_that_is_read_slowly_or_never_keeps_memory_bounded_and_delays_no_stop() {
-    for (full, is_read) in
-        [("block", true), ("drop-new", true), ("drop-old", true), ("block", false), ("drop-old", false)]
-    {
-        let (reader, writer) = pipe();
-        let options = ["--log-format=prefix", "--log-full", full, "-n2", "sh", "-c", FLOOD];
-        let mut srvwrap = srvwrap(options).with(|command| _ = command.stdout(writer)).online();
-        let mut reader = File::from(reader);
-        let mut some = [0; 1024];
-        for _ in 0..100 {
-            let status = get(&srvwrap, "/status").json();
-            assert_eq!(status["workers_online"], 2, "{full}: {status}");
-            if is_read {
-                reader.read_exact(&mut some).unwrap();
-            }
+/// One kilobyte is read for each answer, where it is read: slower than any writer.
+fn floods(full: &str, is_read: bool) {
+    let (reader, writer) = pipe();
+    let options = ["--log-format=prefix", "--log-full", full, "-n2", "sh", "-c", FLOOD];
+    let mut srvwrap = srvwrap(options).with(|command| _ = command.stdout(writer)).online();
+    let mut reader = File::from(reader);
+    let mut some = [0; 1024];
+    for _ in 0..40 {
+        let status = get(&srvwrap, "/status").json();
+        assert_eq!(status["workers_online"], 2, "{full}: {status}");
+        if is_read {
+            reader.read_exact(&mut some).unwrap();
         }
-        let resident = resident_kb(srvwrap.pid() as i32);
-        assert!(resident < 30_000, "{full}: {resident} kB");
-        let asked = Instant::now();
-        srvwrap.signal(Signal::SIGTERM);
-        assert_eq!(srvwrap.exit_code(), 0, "{full}");
-        assert!(asked.elapsed() < Duration::from_secs(10), "{full}: {:?}", asked.elapsed());
     }
+    let resident = resident_kb(srvwrap.pid() as i32);
+    assert!(resident < 30_000, "{full}: {resident} kB");
+    let asked = Instant::now();
+    srvwrap.signal(Signal::SIGTERM);
+    assert_eq!(srvwrap.exit_code(), 0, "{full}");
+    assert!(asked.elapsed() < Duration::from_secs(10), "{full}: {:?}", asked.elapsed());
+}
+
+#[test]
+fn a_stdout_that_is_read_slowly_keeps_memory_bounded_and_delays_no_stop() {
+    floods("block", true);
+}
+
+#[test]
+fn a_stdout_that_is_read_slowly_while_lines_are_dropped_does_not_either() {
+    floods("drop-new", true);
+    floods("drop-old", true);
+}
+
+#[test]
+fn a_stdout_that_is_never_read_does_not_either() {
+    floods("block", false);
 }
 
 /// Each write of the log writer takes a fifth of a second.

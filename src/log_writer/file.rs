@@ -265,6 +265,7 @@ impl File {
         match self.open.as_ref().ok_or(Errno::EBADF).and_then(|open| open.rename(to)) {
             Ok(()) => Event::Renamed,
             Err(Errno::EEXIST) => Event::NameTaken,
+            Err(Errno::ESTALE) => Event::Astray,
             Err(errno) => Event::RenameFailed { why: self.why("rename", errno) },
         }
     }

@@ -81,6 +81,8 @@ pub(crate) enum Event {
     Renamed,
     /// There is something of that name already; nothing was changed.
     NameTaken,
+    /// The path does not lead to the open file any more; nothing was changed.
+    Astray,
     RenameFailed {
         why: String,
     },
@@ -133,7 +135,8 @@ pub(crate) enum Effect {
     EndLine,
     /// Answered by `Looked`.
     Look,
-    /// Rename the path to this name, if nothing has it. Answered by `Renamed`, `NameTaken` or `RenameFailed`.
+    /// Rename the path to this name, if nothing has it. Answered by `Renamed`, `NameTaken`, `Astray` or
+    /// `RenameFailed`.
     Rename { to: OsString },
     /// Answered by `Listed` or `ListFailed`.
     List,
@@ -241,6 +244,7 @@ impl Rotation {
             Event::Looked { in_place, size } => self.looked(now, wall, in_place, size),
             Event::Renamed => self.renamed(wall),
             Event::NameTaken => self.name_taken(now, wall),
+            Event::Astray => self.go_astray(now),
             Event::RenameFailed { why } => self.rename_failed(now, why),
             Event::Listed { found } => self.listed(&found),
             Event::ListFailed { why } => self.list_failed(now, why),
@@ -487,9 +491,7 @@ impl Rotation {
         let Step::Looking { size: expected } = std::mem::replace(&mut self.step, Step::None) else { return };
         self.looked_at = now;
         if !in_place {
-            self.place = Place::Astray;
-            self.open.at = self.open.at.max(now);
-            return;
+            return self.go_astray(now);
         }
         if size < self.size {
             // Somebody has truncated it.
@@ -499,6 +501,11 @@ impl Rotation {
         if expected.is_some_and(|expected| size >= expected) {
             self.rename(wall, 0);
         }
+    }
+
+    fn go_astray(&mut self, now: Time) {
+        (self.step, self.place) = (Step::None, Place::Astray);
+        self.open.at = self.open.at.max(now);
     }
 
     fn rename(&mut self, wall: Wall, taken: u32) {

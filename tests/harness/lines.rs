@@ -58,7 +58,8 @@ const fs = require('fs')
 const who = `${process.env.SRVWRAP_SLOT}.${process.env.SRVWRAP_GENERATION}`
 fs.writeSync(3, 'online\n')
 for (let i = 1; i <= Number(process.argv[2]); i++) console.log(`${who} ${i} ${'x'.repeat(i * 7 % 190)}`)
-fs.writeFileSync(`done.${who}`, '')
+// What finds no room in the pipe waits in here, and with it this.
+process.stdout.write('', () => fs.writeFileSync(`done.${who}`, ''))
 setInterval(() => {}, 1000)
 "#;
 
@@ -144,7 +145,8 @@ pub(crate) fn languages(directory: &Path, lines: usize) -> Vec<Language> {
     languages
 }
 
-/// The archives of a log, in the order of their names, then the log itself where it is there.
+/// The archives of a log, in the order of their names, then the log itself where it is there. One whose `.gz` is there
+/// too is left out: its compressor was killed before it could remove it, and the one is all in the other.
 pub(crate) fn files_of(directory: &Path, name: &str) -> Vec<PathBuf> {
     let prefix = format!("{name}.");
     let mut files: Vec<PathBuf> = fs::read_dir(directory)
@@ -153,6 +155,8 @@ pub(crate) fn files_of(directory: &Path, name: &str) -> Vec<PathBuf> {
         .filter(|path| path.file_name().is_some_and(|found| found.to_string_lossy().starts_with(&prefix)))
         .collect();
     files.sort();
+    let packed = |file: &PathBuf| PathBuf::from(format!("{}.gz", file.display()));
+    files.retain(|file| !packed(file).exists());
     files.extend(Some(directory.join(name)).filter(|current| current.exists()));
     files
 }
