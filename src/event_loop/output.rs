@@ -409,6 +409,13 @@ impl Output {
         has_more
     }
 
+    /// The log writer looks at its rings, if it slept where something came.
+    fn wake_writer(&mut self) {
+        if std::mem::take(&mut self.wake) {
+            self.writer.wake();
+        }
+    }
+
     /// Writes what waits for srvwrap's own streams, and waits a moment for room. False where nothing is left.
     fn flush_own(&mut self, now: Time) -> bool {
         let mut waits = false;
@@ -425,11 +432,13 @@ impl Output {
         let until = monotonic() + LAST_LIMIT;
         let mut takes_all = true;
         while takes_all {
+            self.wake_writer();
             takes_all = self.writer.take_all(&self.logs.limits, &mut self.sinks, now, until);
             if !self.read_last(now) {
                 break;
             }
         }
+        self.wake_writer();
         if !takes_all || !self.writer.take_all(&self.logs.limits, &mut self.sinks, now, until) {
             self.say_last("the disk is too slow: not every line is written".to_string(), now);
         }
