@@ -8,26 +8,11 @@ use crate::harness::lines::{assert_complete, files_of, on_request, request, text
 use crate::harness::strace::Strace;
 use crate::harness::{proc, require, wait_until};
 
-/// Calls of the log writer and of its compressors, and how they fail.
-const FAULTS: [(&str, &str); 11] = [
-    ("write", "ENOSPC"),
-    ("openat", "EACCES"),
-    ("renameat2", "EROFS"),
-    ("renameat2", "EINVAL"),
-    ("renameat2,linkat,link", "EIO"),
-    ("getdents64", "EIO"),
-    ("fsync", "EDQUOT"),
-    ("fstat,statx,newfstatat,lstat", "EIO"),
-    ("unlink,unlinkat", "EACCES"),
-    ("fchmod,utimensat", "EIO"),
-    ("clone,clone3,fork,vfork", "EAGAIN"),
-];
-
 const SOME: usize = 400;
 
-/// With `SRVWRAP_TEST_FAULTS="write:EIO fsync:EIO"` those and no others.
-#[test]
-fn whatever_step_of_a_rotation_fails_every_line_is_there_and_it_goes_on() {
+/// Calls of the log writer and of its compressors, and how they fail, one after the other. With
+/// `SRVWRAP_TEST_FAULTS="write:EIO fsync:EIO"` those and no others.
+fn fails(faults: &[(&str, &str)]) {
     let home = Home::new();
     if !require::attaching() {
         return;
@@ -38,13 +23,12 @@ fn whatever_step_of_a_rotation_fails_every_line_is_there_and_it_goes_on() {
         home.online(&options.into_iter().chain(program.iter().map(String::as_str)).collect::<Vec<_>>());
     let logs = home.at("logs");
     let from_environment = std::env::var("SRVWRAP_TEST_FAULTS").unwrap_or_default();
-    let mut faults: Vec<(&str, &str)> =
+    let mut chosen: Vec<(&str, &str)> =
         from_environment.split(' ').filter_map(|fault| fault.split_once(':')).collect();
-    if faults.is_empty() {
-        faults = FAULTS.to_vec();
+    if chosen.is_empty() {
+        chosen = faults.to_vec();
     }
-    let mut lines = 0;
-    for (calls, error) in faults {
+    for (calls, error) in chosen {
         let report = home.at("strace.out");
         let writer = proc::log_writer(daemon.pid).expect("a daemon has one");
         let strace = Strace::inject_in_all(writer, calls, &format!("error={error}"), &report);
@@ -62,14 +46,16 @@ fn whatever_step_of_a_rotation_fails_every_line_is_there_and_it_goes_on() {
         assert_archives_have_text(&logs, calls);
         assert!(proc::log_writer(daemon.pid) == Some(writer), "it has died of {error} in {calls}");
         drop(strace);
-        lines = request(home.path(), 0, SOME);
+        request(home.path(), 0, SOME);
     }
+    let mut lines = 0;
+    wait_until("it rotates again", || {
+        lines = request(home.path(), 0, SOME);
+        files_of(&logs, "app.log").len() > 5
+    });
     wait_until("all archives are compressed", || {
-        let files = files_of(&logs, "app.log");
-        files.len() > 5
-            && files
-                .iter()
-                .all(|file| file.ends_with("app.log") || file.extension().is_some_and(|found| found == "gz"))
+        let is_packed = |file: &std::path::PathBuf| file.extension().is_some_and(|found| found == "gz");
+        files_of(&logs, "app.log").iter().all(|file| file.ends_with("app.log") || is_packed(file))
     });
     daemon.stop();
     let names: Vec<String> =
@@ -77,6 +63,26 @@ fn whatever_step_of_a_rotation_fails_every_line_is_there_and_it_goes_on() {
     assert!(!names.iter().any(|name| name.ends_with(".tmp")), "{names:?}");
     assert_archives_have_text(&logs, "all");
     assert_complete(&text_of(&logs, "app.log"), &["0.1"], lines);
+}
+
+#[test]
+fn where_writing_and_renaming_fail_every_line_is_there_and_it_goes_on() {
+    fails(&[
+        ("write", "ENOSPC"),
+        ("renameat2", "EROFS"),
+        ("renameat2", "EINVAL"),
+        ("renameat2,linkat,link", "EIO"),
+    ]);
+}
+
+#[test]
+fn where_opening_and_looking_fail_every_line_is_there_and_it_goes_on() {
+    fails(&[("openat", "EACCES"), ("getdents64", "EIO"), ("fstat,statx,newfstatat,lstat", "EIO")]);
+}
+
+#[test]
+fn where_compressing_fails_every_line_is_there_and_it_goes_on() {
+    fails(&[("fsync", "EDQUOT"), ("unlink,unlinkat", "EACCES"), ("clone,clone3,fork,vfork", "EAGAIN")]);
 }
 
 fn assert_archives_have_text(logs: &Path, when: &str) {
