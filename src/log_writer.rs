@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Text leaves a ring only when it has been written. So a log writer that dies loses nothing: the next one is given the
-//! same rings, and what is written twice is at most the one write that it died in.
+//! same rings. Of the write that the one before died in, it finds out from the file's size how much has arrived.
 //!
 //! If srvwrap dies, the end-of-file comes by itself, and what it has put into the rings is still written.
 //!
@@ -210,6 +210,6 @@ fn rounded_up(time: Duration) -> PollTimeout {
     clippy::disallowed_methods,
     reason = "the log writer is a loop of its own, and its end is waited for"
 )]
-fn monotonic() -> Instant {
+pub(crate) fn monotonic() -> Instant {
     Instant::now()
 }

@@ -1,6 +1,6 @@
 //! What workers write, on its way to files and to srvwrap's own streams: whole, in order, and never in the way of anybody.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::harness::control::{Raw, post};
 use crate::harness::daemon::{Home, returned};
-use crate::harness::{pipe, proc, send, srvwrap, wait_until};
+use crate::harness::{pipe, proc, srvwrap, wait_until};
 
 /// Writes `$1` numbered lines, each with its slot before it and `$2` letters behind it, then makes the file `done.SLOT`.
 const WRITES: &str = r#"
@@ -208,27 +208,6 @@ fn under_a_journal_notices_have_priorities_and_workers_do_not_take_its_stream_fo
         let failed = lines.find(|line| line.contains("deploy 2 failed")).expect("it fails");
         assert!(failed.starts_with("<3>srvwrap: deploy 2 failed"), "{failed}");
     }
-}
-
-#[test]
-fn a_log_writer_that_is_killed_again_and_again_loses_nothing() {
-    let home = Home::new();
-    let daemon = home.online(&writes(&["-n2", "--max-log-size=0"], "60000", "100"));
-    for round in 1..=4 {
-        let writer = proc::log_writer(daemon.pid).expect("a daemon has one");
-        send(writer, Signal::SIGKILL);
-        let said = || home.text("srvwrap.log").matches("another one goes on where it was").count();
-        wait_until("another one has taken its place", || said() >= round);
-    }
-    wait_until("all is written", || (0..2).all(|slot| home.at(&format!("done.{slot}")).exists()));
-    daemon.stop();
-    let text = home.text("stdout.log");
-    let mut kept: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    let whole = text.lines().filter(|line| line.ends_with(&"x".repeat(100)));
-    for (slot, number) in whole.filter_map(|line| line.split_once(' ')) {
-        kept.entry(slot).or_default().insert(number);
-    }
-    assert_eq!(kept.values().map(BTreeSet::len).collect::<Vec<_>>(), [60_000, 60_000]);
 }
 
 #[test]

@@ -24,13 +24,14 @@ mod writer;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token};
 
 use crate::core::{Severity, Time, WorkerId};
 use crate::log::{Log, Said};
-use crate::log_writer::Finished;
+use crate::log_writer::{Finished, monotonic};
 use crate::logs::form::{Form, Source};
 use crate::logs::link::FileId;
 use crate::logs::{Destination, Format, Full, Logs, Own};
@@ -47,6 +48,8 @@ use writer::{StartError, Writer};
 
 /// For srvwrap's end.
 const LAST_WAIT_MS: u8 = 100;
+/// The same: a disk may be slow, and what an orphan writes have no end.
+const LAST_LIMIT: Duration = Duration::from_secs(30);
 
 pub(super) struct Output {
     logs: Logs,
@@ -398,13 +401,19 @@ impl Output {
         }
     }
 
-    /// The end: what workers have left in their pipes is read. True where there is no room for some of it.
+    /// The end: what workers have left in their pipes is read. True where a file has to take something first.
     fn read_last(&mut self, now: Time) -> bool {
-        let (pumped, is_held) = self.streams.read_last(&mut self.sinks, now);
-        for pumped in pumped {
-            self.take(pumped);
+        let mut all = Vec::new();
+        let has_more = self.streams.read_last(&mut self.sinks, now, &mut all);
+        all.into_iter().for_each(|pumped| self.take(pumped));
+        has_more
+    }
+
+    /// The log writer looks at its rings, if it slept where something came.
+    fn wake_writer(&mut self) {
+        if std::mem::take(&mut self.wake) {
+            self.writer.wake();
         }
-        is_held
     }
 
     /// Writes what waits for srvwrap's own streams, and waits a moment for room. False where nothing is left.
@@ -419,8 +428,21 @@ impl Output {
 
     /// The very end: what is left goes to the files.
     pub(super) fn finish(mut self, now: Time) {
-        while self.writer.take_all(&self.logs.limits, &mut self.sinks, now) && self.read_last(now) {}
-        let sentence = match self.writer.finish(&self.logs.limits, &self.sinks) {
+        // Lines grow in their form, and pipes are many: not all that lies in those may have had room at once.
+        let until = monotonic() + LAST_LIMIT;
+        let mut takes_all = true;
+        while takes_all {
+            self.wake_writer();
+            takes_all = self.writer.take_all(&self.logs.limits, &mut self.sinks, now, until);
+            if !self.read_last(now) {
+                break;
+            }
+        }
+        self.wake_writer();
+        if !takes_all || !self.writer.take_all(&self.logs.limits, &mut self.sinks, now, until) {
+            self.say_last("the disk is too slow: not every line is written".to_string(), now);
+        }
+        let sentence = match std::mem::take(&mut self.writer).finish(&self.logs.limits, &self.sinks) {
             Finished::Ended => return,
             Finished::Left { pid } => {
                 format!("the disk is slow: the log writer (pid {pid}) goes on until all is written")
@@ -428,6 +450,10 @@ impl Output {
             Finished::Failed { how } => format!("the log writer has ended: {how}; not every line is written"),
         };
         // Where notices go to a file, nobody can be told.
+        self.say_last(sentence, now);
+    }
+
+    fn say_last(&mut self, sentence: String, now: Time) {
         if let Some(sink) = self.notices.map(|notices| &mut self.sinks[notices]) {
             sink.say(&Said { sentence, severity: Severity::Warning }, now);
         }

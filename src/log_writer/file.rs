@@ -19,7 +19,7 @@ use crate::logs::link::{FileId, FromWriter};
 use crate::logs::rotation::{Effect, Event, Found, Rotation};
 use crate::sys::archive::{self, BETWEEN_TRIES_MS, LogFile};
 use crate::sys::own_file::FileError;
-use crate::sys::ring::RingReader;
+use crate::sys::ring::{Begun, RingReader};
 
 use super::process::Clock;
 
@@ -36,6 +36,8 @@ pub(super) struct File {
     open: Option<LogFile>,
     /// Its last byte is no newline.
     mid_line: bool,
+    /// Bytes, when it was last asked for.
+    size: u64,
     /// The first open has failed, and that was said.
     refused: bool,
     /// Some trouble was told.
@@ -75,6 +77,7 @@ impl File {
             rotation: Rotation::new(name, limits),
             open: None,
             mid_line: false,
+            size: 0,
             refused: false,
             troubled: false,
             stuck: false,
@@ -132,10 +135,14 @@ impl File {
     /// So many bytes of the ring, or fewer, as the disk likes.
     fn write(&mut self, clock: Clock, share: usize) -> usize {
         let bytes = &self.ring.readable()[..share];
-        let written = self.open.as_ref().ok_or(Errno::EBADF).and_then(|open| open.append(bytes));
+        let written = self.open.as_ref().ok_or(Errno::EBADF).and_then(|open| {
+            let size = open.bytes()?;
+            self.ring.begin(Begun { file: open.identity(), size, bytes: share });
+            Ok((size, open.append(bytes)?))
+        });
         match written {
-            Ok(count) => {
-                self.mid_line = bytes[count - 1] != b'\n';
+            Ok((size, count)) => {
+                (self.mid_line, self.size) = (bytes[count - 1] != b'\n', size + count as u64);
                 self.has_written = true;
                 // From here on nobody knows that text but the file.
                 if self.ring.consume(count) {
@@ -145,6 +152,7 @@ impl File {
                 count
             }
             Err(errno) => {
+                self.ring.end();
                 self.handle_event(clock, Event::WriteFailed { why: self.why("write", errno) });
                 0
             }
@@ -155,9 +163,7 @@ impl File {
         let event = match effect {
             Effect::Open => self.open(patience_ms),
             Effect::EndLine => self.end_line(),
-            Effect::Look => self.open.as_ref().map_or(Event::Looked { in_place: false, size: 0 }, |open| {
-                Event::Looked { in_place: open.is_in_place(), size: open.bytes() }
-            }),
+            Effect::Look => self.look(),
             Effect::Rename { to } => self.rename(&to),
             Effect::List => self.list(),
             Effect::Remove { name } => self.remove(name),
@@ -193,17 +199,37 @@ impl File {
                 self.wishes.push(Wish::Say(FromWriter::Opened { file: self.id }));
             }),
         };
-        match (opened, &self.open) {
-            (Ok(()), Some(open)) => {
-                let content = open.content();
-                // A log writer that died may have left half of a line, the other half of which is in the ring.
-                let goes_on = self.ring.is_mid_line();
-                self.mid_line = content.mid_line && goes_on;
-                Event::Opened { size: content.bytes, mid_line: content.mid_line && !goes_on }
-            }
-            (Ok(()), None) => Event::OpenFailed { why: String::new() },
-            (Err(error), _) => self.refuse(&error),
+        if let Err(error) = opened {
+            return self.refuse(&error);
         }
+        self.settle_begun();
+        match self.open.as_ref().ok_or(Errno::EBADF).and_then(LogFile::content) {
+            Ok(content) => {
+                // A log writer that died may have left half of a line, the other half of which is in the ring.
+                let goes_on = content.mid_line && self.ring.is_mid_line();
+                (self.mid_line, self.size) = (goes_on, content.bytes);
+                Event::Opened { size: content.bytes, mid_line: content.mid_line, goes_on }
+            }
+            Err(errno) => Event::OpenFailed { why: self.why("open", errno) },
+        }
+    }
+
+    /// What has arrived of the write that the log writer before this one died in is not written again.
+    fn settle_begun(&mut self) {
+        let Some((begun, open)) = self.ring.begun().zip(self.open.as_ref()) else { return };
+        let bytes = open.bytes_of(begun.file).unwrap_or(begun.size);
+        let arrived = usize::try_from(bytes.saturating_sub(begun.size)).unwrap_or(usize::MAX);
+        if self.ring.consume(arrived.min(begun.bytes)) {
+            self.wishes.push(Wish::Say(FromWriter::Room));
+        }
+        self.ring.end();
+    }
+
+    /// A size that cannot be had is the one before.
+    fn look(&mut self) -> Event {
+        let Some(open) = &self.open else { return Event::Looked { in_place: false, size: 0 } };
+        self.size = open.bytes().unwrap_or(self.size);
+        Event::Looked { in_place: open.is_in_place(), size: self.size }
     }
 
     fn refuse(&mut self, error: &FileError) -> Event {
@@ -239,6 +265,7 @@ impl File {
         match self.open.as_ref().ok_or(Errno::EBADF).and_then(|open| open.rename(to)) {
             Ok(()) => Event::Renamed,
             Err(Errno::EEXIST) => Event::NameTaken,
+            Err(Errno::ESTALE) => Event::Astray,
             Err(errno) => Event::RenameFailed { why: self.why("rename", errno) },
         }
     }

@@ -297,10 +297,12 @@ impl Process {
     /// The exit status, once srvwrap has no more to say, and all is written or nothing more can be.
     fn is_over(&self) -> Option<i32> {
         let since = self.closed?;
-        if self.compressing.is_none() && self.files.iter().all(File::is_written) {
+        let is_written = self.files.iter().all(File::is_written);
+        // A compressor was killed then, and what it has left is removed once it is reaped.
+        if is_written && self.compressing.is_none() {
             return Some(0);
         }
-        (self.clock().now - since >= MOST_STUCK).then_some(1)
+        (self.clock().now - since >= MOST_STUCK).then_some(i32::from(!is_written))
     }
 
     #[expect(

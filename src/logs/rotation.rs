@@ -54,10 +54,12 @@ pub(crate) struct Wall(pub(crate) u64);
 /// What happened. `why` is a sentence that says what failed, too: it is passed on as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// [`Effect::Open`]: the path is open for appending and has these bytes; `mid_line`: its last byte is no newline.
+    /// [`Effect::Open`]: the path is open for appending and has these bytes; `mid_line`: its last byte is no newline;
+    /// `goes_on`: and what is written next goes on with that line.
     Opened {
         size: u64,
         mid_line: bool,
+        goes_on: bool,
     },
     OpenFailed {
         why: String,
@@ -79,6 +81,8 @@ pub(crate) enum Event {
     Renamed,
     /// There is something of that name already; nothing was changed.
     NameTaken,
+    /// The path does not lead to the open file any more; nothing was changed.
+    Astray,
     RenameFailed {
         why: String,
     },
@@ -131,7 +135,8 @@ pub(crate) enum Effect {
     EndLine,
     /// Answered by `Looked`.
     Look,
-    /// Rename the path to this name, if nothing has it. Answered by `Renamed`, `NameTaken` or `RenameFailed`.
+    /// Rename the path to this name, if nothing has it. Answered by `Renamed`, `NameTaken`, `Astray` or
+    /// `RenameFailed`.
     Rename { to: OsString },
     /// Answered by `Listed` or `ListFailed`.
     List,
@@ -232,13 +237,14 @@ impl Rotation {
     pub(crate) fn handle_event(&mut self, now: Time, wall: Wall, event: Event) {
         self.follow_clock(wall);
         match event {
-            Event::Opened { size, mid_line } => self.opened(now, wall, size, mid_line),
+            Event::Opened { size, mid_line, goes_on } => self.opened(now, wall, size, (mid_line, goes_on)),
             Event::OpenFailed { why } => self.open_failed(now, why),
             Event::Wrote { bytes, mid_line } => self.wrote(wall, bytes, mid_line),
             Event::WriteFailed { why } => self.write_failed(now, why),
             Event::Looked { in_place, size } => self.looked(now, wall, in_place, size),
             Event::Renamed => self.renamed(wall),
             Event::NameTaken => self.name_taken(now, wall),
+            Event::Astray => self.go_astray(now),
             Event::RenameFailed { why } => self.rename_failed(now, why),
             Event::Listed { found } => self.listed(&found),
             Event::ListFailed { why } => self.list_failed(now, why),
@@ -418,7 +424,7 @@ impl Rotation {
         self.effects.push_back(Effect::Look);
     }
 
-    fn opened(&mut self, now: Time, wall: Wall, size: u64, mid_line: bool) {
+    fn opened(&mut self, now: Time, wall: Wall, size: u64, (mid_line, goes_on): (bool, bool)) {
         let another = self.place == Place::Astray || size < self.size;
         if let Place::Renamed { stamp, size } = std::mem::replace(&mut self.place, Place::There) {
             self.archives.add(stamp, size);
@@ -430,7 +436,7 @@ impl Rotation {
         }
         (self.step, self.looked_at, self.open) = (Step::None, now, Retry::default());
         // A line that is being written goes on, wherever it is.
-        let in_line = self.mid_line && !self.torn;
+        let in_line = (self.mid_line && !self.torn) || goes_on;
         (self.size, self.mid_line, self.torn) = (size, mid_line || in_line, mid_line && !in_line);
         self.blocked = None;
         self.begin_period(wall);
@@ -485,9 +491,7 @@ impl Rotation {
         let Step::Looking { size: expected } = std::mem::replace(&mut self.step, Step::None) else { return };
         self.looked_at = now;
         if !in_place {
-            self.place = Place::Astray;
-            self.open.at = self.open.at.max(now);
-            return;
+            return self.go_astray(now);
         }
         if size < self.size {
             // Somebody has truncated it.
@@ -497,6 +501,11 @@ impl Rotation {
         if expected.is_some_and(|expected| size >= expected) {
             self.rename(wall, 0);
         }
+    }
+
+    fn go_astray(&mut self, now: Time) {
+        (self.step, self.place) = (Step::None, Place::Astray);
+        self.open.at = self.open.at.max(now);
     }
 
     fn rename(&mut self, wall: Wall, taken: u32) {

@@ -16,7 +16,7 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -82,7 +82,8 @@ impl LogFile {
 
     fn open_unlocked(path: &Path) -> Result<LogFile, FileError> {
         let fd = own_file::open(path, OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT, MODE)?;
-        let found = fstat(&fd).expect("an open file has a state");
+        let found =
+            fstat(&fd).map_err(|errno| FileError { path: path.to_owned(), cause: FileCause::Os(errno) })?;
         Ok(LogFile { fd, path: path.to_owned(), identity: identity(&found) })
     }
 
@@ -121,13 +122,31 @@ impl LogFile {
         lstat(&self.path).is_ok_and(|found| identity(&found) == self.identity)
     }
 
-    pub(crate) fn content(&self) -> Content {
-        let bytes = self.bytes();
-        Content { bytes, mid_line: bytes > 0 && self.last_byte(bytes).is_some_and(|last| last != b'\n') }
+    pub(crate) fn content(&self) -> nix::Result<Content> {
+        let bytes = self.bytes()?;
+        let mid_line = bytes > 0 && self.last_byte(bytes).is_some_and(|last| last != b'\n');
+        Ok(Content { bytes, mid_line })
     }
 
-    pub(crate) fn bytes(&self) -> u64 {
-        fstat(&self.fd).expect("an open file has a state").st_size.unsigned_abs()
+    /// An error as of a file server that has forgotten the file.
+    pub(crate) fn bytes(&self) -> nix::Result<u64> {
+        Ok(fstat(&self.fd)?.st_size.unsigned_abs())
+    }
+
+    /// Device and inode.
+    pub(crate) fn identity(&self) -> (u64, u64) {
+        self.identity
+    }
+
+    /// How many bytes the file has that is meant: this one, or what it has become beside it.
+    pub(crate) fn bytes_of(&self, file: (u64, u64)) -> Option<u64> {
+        if file == self.identity {
+            return self.bytes().ok();
+        }
+        let entries = fs::read_dir(directory_of(&self.path)).ok()?;
+        let mut named = entries.flatten().filter(|entry| entry.ino() == file.1);
+        let found = named.find_map(|entry| entry.metadata().ok().filter(|found| found.dev() == file.0))?;
+        Some(found.len())
     }
 
     fn last_byte(&self, bytes: u64) -> Option<u8> {
@@ -266,15 +285,15 @@ mod tests {
         own_umask(0o022);
         let path = directory.path().join("a/b/app.log");
         let file = opened(&path);
-        assert_eq!(file.content(), Content { bytes: 0, mid_line: false });
+        assert_eq!(file.content().unwrap(), Content { bytes: 0, mid_line: false });
         assert_eq!(file.append(b"one\nhalf"), Ok(8));
-        assert_eq!(file.content(), Content { bytes: 8, mid_line: true });
+        assert_eq!(file.content().unwrap(), Content { bytes: 8, mid_line: true });
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o640);
         assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o7777, 0o755);
         drop(file);
         let file = opened(&path);
         file.append(b" of it\n").unwrap();
-        assert_eq!(file.content(), Content { bytes: 15, mid_line: false });
+        assert_eq!(file.content().unwrap(), Content { bytes: 15, mid_line: false });
         assert_eq!(fs::read(&path).unwrap(), b"one\nhalf of it\n");
     }
 

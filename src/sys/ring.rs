@@ -17,13 +17,16 @@
 //! The reader maps the bytes twice, one behind the other, so that what is there always lies in one piece. A position
 //! that the other side spoilt can make wrong bytes out of right ones, and no access outside of the ring.
 //!
-//! What this file does not do: wake anybody, or know where a line ends.
+//! What a reader takes out goes to a file, and a reader may be killed between the two. So it says here what it is about
+//! to write, and where: the next one looks there how much of that has arrived, and takes so much out.
+//!
+//! What this file does not do: wake anybody, or know what a file is.
 
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::slice;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::unistd::ftruncate;
@@ -45,10 +48,34 @@ struct State {
     wanted: Line,
     /// 1: the reader consumed half a line last.
     mid_line: Line,
+    begun: BegunWrite,
 }
 
 #[repr(C, align(64))]
 struct Line(AtomicU32);
+
+/// The reader's alone. Over once `tail` is not at its beginning any more.
+#[repr(C, align(64))]
+struct BegunWrite {
+    /// 1: all of this is valid.
+    valid: AtomicU32,
+    tail: AtomicU32,
+    device: AtomicU64,
+    inode: AtomicU64,
+    size: AtomicU64,
+    bytes: AtomicU32,
+}
+
+/// A write of what can be read, to the end of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Begun {
+    /// Device and inode.
+    pub(crate) file: (u64, u64),
+    /// Of the file before it, in bytes.
+    pub(crate) size: u64,
+    /// To be written.
+    pub(crate) bytes: usize,
+}
 
 /// The writer's end. The memory lives as long as one of the ends, or the descriptor.
 #[derive(Debug)]
@@ -117,11 +144,12 @@ impl Ring {
         Pushed { taken, reader_sleeps: was_set(&state.sleeps) }
     }
 
-    /// For one that found no room: the reader will say when it has made some. False where there is room after all.
-    pub(crate) fn ask_for_room(&self) -> bool {
+    /// For one that found no room for so many bytes: the reader will say when it has made some, perhaps less. False where
+    /// there is room after all.
+    pub(crate) fn ask_for_room(&self, bytes: usize) -> bool {
         let wanted = &self.memory.state().wanted.0;
         wanted.store(1, Ordering::SeqCst);
-        let full = self.room() == 0;
+        let full = self.room() < bytes;
         if !full {
             wanted.store(0, Ordering::SeqCst);
         }
@@ -158,6 +186,37 @@ impl RingReader {
     /// Whether what was consumed last, by this reader or the one before it, was no newline.
     pub(crate) fn is_mid_line(&self) -> bool {
         self.memory.state().mid_line.0.load(Ordering::SeqCst) == 1
+    }
+
+    /// To be called before each write, which [`RingReader::consume`] ends if it succeeds.
+    pub(crate) fn begin(&self, write: Begun) {
+        let state = self.memory.state();
+        let begun = &state.begun;
+        begun.valid.store(0, Ordering::SeqCst);
+        begun.tail.store(state.tail.0.load(Ordering::SeqCst), Ordering::SeqCst);
+        begun.device.store(write.file.0, Ordering::SeqCst);
+        begun.inode.store(write.file.1, Ordering::SeqCst);
+        begun.size.store(write.size, Ordering::SeqCst);
+        begun.bytes.store(u32::try_from(write.bytes).unwrap_or(u32::MAX), Ordering::SeqCst);
+        begun.valid.store(1, Ordering::SeqCst);
+    }
+
+    /// Nothing was written, or what was is settled.
+    pub(crate) fn end(&self) {
+        self.memory.state().begun.valid.store(0, Ordering::SeqCst);
+    }
+
+    /// The write that the reader before this one died in.
+    pub(crate) fn begun(&self) -> Option<Begun> {
+        let state = self.memory.state();
+        let begun = &state.begun;
+        let is_open = begun.valid.load(Ordering::SeqCst) == 1
+            && begun.tail.load(Ordering::SeqCst) == state.tail.0.load(Ordering::SeqCst);
+        is_open.then(|| Begun {
+            file: (begun.device.load(Ordering::SeqCst), begun.inode.load(Ordering::SeqCst)),
+            size: begun.size.load(Ordering::SeqCst),
+            bytes: begun.bytes.load(Ordering::SeqCst) as usize,
+        })
     }
 
     /// Gives back the room of so many bytes; not more than there are. True where the writer waits for it.

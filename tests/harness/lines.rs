@@ -8,6 +8,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -56,7 +58,7 @@ const fs = require('fs')
 const who = `${process.env.SRVWRAP_SLOT}.${process.env.SRVWRAP_GENERATION}`
 fs.writeSync(3, 'online\n')
 for (let i = 1; i <= Number(process.argv[2]); i++) console.log(`${who} ${i} ${'x'.repeat(i * 7 % 190)}`)
-// What a full pipe has not taken yet waits in node.
+// What finds no room in the pipe waits in here, and with it this.
 process.stdout.write('', () => fs.writeFileSync(`done.${who}`, ''))
 setInterval(() => {}, 1000)
 "#;
@@ -74,6 +76,43 @@ done
 : >done.$who
 exec sleep 1000
 "#;
+
+/// Says online, and writes as many lines as it is asked for at the socket `worker.SLOT`, and answers when it has.
+const ON_REQUEST: &str = r#"
+import os, socket
+slot = os.environ["SRVWRAP_SLOT"]
+who, i = slot + "." + os.environ["SRVWRAP_GENERATION"], 0
+server = socket.socket(socket.AF_UNIX)
+server.bind("worker." + slot)
+server.listen()
+os.write(3, b"online\n")
+while True:
+    client, _ = server.accept()
+    text = b""
+    for _ in range(int(client.recv(100))):
+        i += 1
+        text += b"%s %d %s\n" % (who.encode(), i, b"x" * (i * 7 % 190))
+    while text:
+        text = text[os.write(1, text):]
+    client.sendall(b"%d\n" % i)
+    client.close()
+"#;
+
+/// The words of a worker that writes on request. None without Python.
+pub(crate) fn on_request(directory: &Path) -> Option<Vec<String>> {
+    write_file(directory, "request.py", ON_REQUEST);
+    require::python().map(|python| vec![python, "request.py".to_string()])
+}
+
+/// Has such a worker write so many lines, and returns how many it has written in all, once it has.
+pub(crate) fn request(directory: &Path, slot: usize, lines: usize) -> usize {
+    let mut worker = UnixStream::connect(directory.join(format!("worker.{slot}"))).expect("it listens");
+    worker.set_read_timeout(Some(super::PATIENCE)).expect("it is not zero");
+    worker.write_all(lines.to_string().as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    worker.read_to_string(&mut answer).expect("it answers");
+    answer.trim().parse().expect("a number")
+}
 
 /// A shell's lines, on stdout and on stderr as well.
 pub(crate) fn on_both_streams(directory: &Path, lines: usize) -> Vec<String> {
@@ -106,7 +145,8 @@ pub(crate) fn languages(directory: &Path, lines: usize) -> Vec<Language> {
     languages
 }
 
-/// The archives of a log, in the order of their names, then the log itself where it is there.
+/// The archives of a log, in the order of their names, then the log itself where it is there. One whose `.gz` is there
+/// too is left out: its compressor was killed before it could remove it, and the one is all in the other.
 pub(crate) fn files_of(directory: &Path, name: &str) -> Vec<PathBuf> {
     let prefix = format!("{name}.");
     let mut files: Vec<PathBuf> = fs::read_dir(directory)
@@ -115,6 +155,8 @@ pub(crate) fn files_of(directory: &Path, name: &str) -> Vec<PathBuf> {
         .filter(|path| path.file_name().is_some_and(|found| found.to_string_lossy().starts_with(&prefix)))
         .collect();
     files.sort();
+    let packed = |file: &PathBuf| PathBuf::from(format!("{}.gz", file.display()));
+    files.retain(|file| !packed(file).exists());
     files.extend(Some(directory.join(name)).filter(|current| current.exists()));
     files
 }
@@ -140,16 +182,47 @@ pub(crate) fn text_of(directory: &Path, name: &str) -> Vec<u8> {
     text
 }
 
+/// A line's worker and number. Panics where it is torn.
+pub(crate) fn worker_and_number(line: &str) -> (&str, usize) {
+    let words: Vec<&str> = line.split(' ').collect();
+    let [who, number, filling] = words[..] else { panic!("a torn line: {line:?}") };
+    let number: usize = number.parse().unwrap_or_else(|_| panic!("a torn line: {line:?}"));
+    let whole = filling.len() == number * 7 % 190 && filling.bytes().all(|byte| byte == b'x');
+    assert!(whole, "a torn line: {line:?}");
+    (who, number)
+}
+
+/// Lines that were kept, and lines that gap records count. Panics where a worker's lines are missing anywhere but at a
+/// gap record, or come twice, torn, or not in their order.
+pub(crate) fn kept_and_dropped(text: &[u8]) -> (usize, usize) {
+    let mut last: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    let (mut kept, mut dropped, mut gaps) = (0, 0, 0);
+    for line in String::from_utf8_lossy(text).lines() {
+        if let Some((_, gap)) = line.split_once(" srvwrap: ") {
+            let is_gap = gap.contains(" dropped: ");
+            assert!(is_gap, "no gap record: {line}");
+            dropped += gap.split(' ').next().and_then(|count| count.parse::<usize>().ok()).expect(line);
+            gaps += 1;
+            continue;
+        }
+        let (who, number) = worker_and_number(line);
+        let (before, gaps_before) = last.insert(who.to_string(), (number, gaps)).unwrap_or((0, 0));
+        assert!(number > before, "line {number} of {who} comes behind line {before}");
+        assert!(
+            number == before + 1 || gaps > gaps_before,
+            "{who}: {before} to {number} without a gap record"
+        );
+        kept += 1;
+    }
+    (kept, dropped)
+}
+
 /// How many lines of each worker (`slot.generation`) there are, from the first on without a gap. Panics where a line is
 /// torn, doubled, lost in between, or not in its place.
 pub(crate) fn count_lines(text: &[u8]) -> BTreeMap<String, usize> {
     let mut found: BTreeMap<String, usize> = BTreeMap::new();
     for line in String::from_utf8_lossy(text).lines() {
-        let words: Vec<&str> = line.split(' ').collect();
-        let [who, number, filling] = words[..] else { panic!("a torn line: {line:?}") };
-        let number: usize = number.parse().unwrap_or_else(|_| panic!("a torn line: {line:?}"));
-        let whole = filling.len() == number * 7 % 190 && filling.bytes().all(|byte| byte == b'x');
-        assert!(whole, "a torn line: {line:?}");
+        let (who, number) = worker_and_number(line);
         let count = found.entry(who.to_string()).or_default();
         assert_eq!(number, *count + 1, "not the next line of {who}");
         *count = number;

@@ -3,6 +3,7 @@
 pub(crate) mod command;
 pub(crate) mod control;
 pub(crate) mod daemon;
+pub(crate) mod disk;
 pub(crate) mod examples;
 pub(crate) mod http;
 pub(crate) mod lines;

@@ -26,8 +26,22 @@ pub(crate) struct Strace {
 impl Strace {
     /// From the return on, calls of `pid` fail as `fault` says, in strace's words: `fork:error=EAGAIN:when=1..3`.
     pub(crate) fn inject(pid: i32, calls: &str, fault: &str) -> Strace {
+        Strace::attach(&[], pid, calls, fault, Path::new("/dev/null"))
+    }
+
+    /// As [`Strace::inject`], in what it forks from now on too; what strace writes is in `report`.
+    pub(crate) fn inject_in_all(pid: i32, calls: &str, fault: &str, report: &Path) -> Strace {
+        Strace::attach(&["-f"], pid, calls, fault, report)
+    }
+
+    fn attach(options: &[&str], pid: i32, calls: &str, fault: &str, report: &Path) -> Strace {
+        // What another kind of machine does not have is left out by the question mark.
+        let calls = calls.split(',').map(|call| format!("?{call}")).collect::<Vec<_>>().join(",");
         let mut child = Command::new("strace")
-            .args(["-o", "/dev/null", "-p", &pid.to_string()])
+            .args(options)
+            .arg("-o")
+            .arg(report)
+            .args(["-p", &pid.to_string()])
             .args(["-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:{fault}")])
             .stderr(Stdio::piped())
             .spawn()

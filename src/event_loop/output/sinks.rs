@@ -21,7 +21,7 @@ use crate::logs::form::Form;
 use crate::logs::link::FileId;
 use crate::logs::{Format, Full, Logs, Own};
 use crate::sys::own_output::{OwnOutput, WriteError};
-use crate::sys::ring::Ring;
+use crate::sys::ring::{RING_BYTES, Ring};
 use crate::wire::control::status::LogFile;
 use crate::wire::control::text::Text;
 
@@ -334,18 +334,27 @@ impl Sink {
 const WARNING: u8 = Severity::Warning as u8;
 
 /// How much of it was written, and never nothing. Where a ring is full the log writer is asked to say when it is not.
+/// A ring gets whole lines alone: after a KILL of srvwrap what it holds is all that will ever be written.
 fn write(target: &mut Target, text: &[u8], wake: &mut bool) -> Result<usize, WriteError> {
     match target {
         Target::Own { output, .. } => {
             output.as_ref().map_or(Err(WriteError::Lost(Errno::EBADF)), |output| output.write(text))
         }
         Target::File { ring, .. } => loop {
-            let pushed = ring.push(text);
+            let room = ring.room().min(text.len());
+            let line = memchr::memchr(b'\n', text).map_or(text.len(), |end| end + 1);
+            let fitting = match () {
+                // None is so long; if it were, it would wait for ever.
+                () if line > RING_BYTES => room,
+                () if line > room => 0,
+                () => memchr::memrchr(b'\n', &text[..room]).map_or(line, |end| end + 1),
+            };
+            let pushed = ring.push(&text[..fitting]);
             *wake |= pushed.reader_sleeps;
             if pushed.taken > 0 {
                 return Ok(pushed.taken);
             }
-            if ring.ask_for_room() {
+            if ring.ask_for_room(if line > RING_BYTES { 1 } else { line }) {
                 return Err(WriteError::Full);
             }
         },
@@ -360,7 +369,7 @@ mod tests {
     use std::path::PathBuf;
 
     use crate::logs::{Destination, Limits};
-    use crate::sys::ring::{RING_BYTES, RingReader};
+    use crate::sys::ring::RingReader;
 
     fn logs(format: Format, full: Full) -> Logs {
         let stderr = || Destination::Own(Own::Stderr);
@@ -469,6 +478,25 @@ mod tests {
         let text = String::from_utf8(reader.readable().to_vec()).unwrap();
         let gap = " srvwrap: 1 line (55 B) was dropped: the disk was too slow\n";
         assert!(text.ends_with(gap), "{}", &text[text.len() - 100..]);
+    }
+
+    #[test]
+    fn a_ring_never_has_half_a_line() {
+        let mut sink = file(Full::DropOld);
+        sink.take(&LINE.repeat(RING_BYTES / 64 - 1), NOW);
+        let long = [&[b'x'; 99], b"\n".as_slice()].concat();
+        sink.take(&[LINE.repeat(20), long].concat(), NOW);
+        let Target::File { ring, .. } = &sink.target else { panic!("it is a file") };
+        assert_eq!(ring.room(), 0);
+        let mut reader = RingReader::open(ring.descriptor()).unwrap();
+        for (taken, left) in [(10, 10), (64 * 19 + 89, 89), (11, 0)] {
+            reader.consume(taken);
+            sink.pump(NOW);
+            let Target::File { ring, .. } = &sink.target else { panic!("it is a file") };
+            assert_eq!(ring.room(), left);
+            assert!(reader.readable().ends_with(b"\n"));
+        }
+        assert!(sink.backlog.is_empty());
     }
 
     #[test]

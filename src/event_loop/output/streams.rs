@@ -70,8 +70,6 @@ pub(super) struct Stream {
     is_orphaned: bool,
     /// Its pipe was full once, and is larger since then.
     has_grown: bool,
-    /// Of what is in its pipe at the end of srvwrap so much may be read yet.
-    last_bytes: usize,
 }
 
 /// How far it went.
@@ -88,16 +86,7 @@ enum Outcome {
 impl Stream {
     pub(super) fn new(fd: OwnedFd, sink: usize, source: Source, form: Form) -> Stream {
         let splitter = Splitter::new();
-        Stream {
-            fd,
-            sink,
-            source,
-            form,
-            splitter,
-            is_orphaned: false,
-            has_grown: false,
-            last_bytes: LAST_BYTES,
-        }
+        Stream { fd, sink, source, form, splitter, is_orphaned: false, has_grown: false }
     }
 }
 
@@ -230,23 +219,17 @@ impl Streams {
         pumped
     }
 
-    /// The end of srvwrap: what is there now is read once more. True where some of it found no room: to be called again
-    /// when there is some.
-    pub(super) fn read_last(&mut self, sinks: &mut [Sink], now: Time) -> (Vec<Pumped>, bool) {
-        let (mut pumped, mut is_held) = (Vec::new(), false);
+    /// The end of srvwrap: what is there now is read once more. True where there is more for a file, and no room.
+    pub(super) fn read_last(&mut self, sinks: &mut [Sink], now: Time, pumped: &mut Vec<Pumped>) -> bool {
+        let mut has_more = false;
         for id in self.table.keys().copied().collect::<Vec<_>>() {
-            let limit = self.table.get(&id).map_or(0, |stream| stream.last_bytes);
-            let (outcome, count) = self.read(id, limit, sinks, Room::Last, now, &mut pumped);
-            if let Some(stream) = self.table.get_mut(&id) {
-                stream.last_bytes -= count;
-            }
-            if outcome == Outcome::Held {
-                is_held = true;
+            if self.read(id, LAST_BYTES, sinks, Room::Last, now, pumped).0 == Outcome::Held {
+                has_more |= self.table.get(&id).is_some_and(|stream| sinks[stream.sink].path().is_some());
             } else {
-                self.end_line(id, sinks, now, &mut pumped);
+                self.end_line(id, sinks, now, pumped);
             }
         }
-        (pumped, is_held)
+        has_more
     }
 
     /// How far it went, and how many bytes were read.

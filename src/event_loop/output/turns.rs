@@ -44,9 +44,7 @@ impl EventLoop {
     pub(in crate::event_loop) fn leave_output(&mut self) {
         self.output.let_go();
         self.output.watch_own(&self.poll);
-        if std::mem::take(&mut self.output.wake) {
-            self.output.writer.wake();
-        }
+        self.output.wake_writer();
     }
 
     /// The end: what workers have left is read, and a slow reader of our own streams is waited for, but no longer than 2 s.

@@ -11,12 +11,12 @@
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::{Interest, Poll};
 
 use crate::core::{Asker, Time};
-use crate::log_writer::{Finished, Heard, LogWriter};
+use crate::log_writer::{Finished, Heard, LogWriter, monotonic};
 use crate::logs::Limits;
 use crate::logs::link::FromWriter;
 
@@ -168,13 +168,19 @@ impl Writer {
         [self.restart_at, late].into_iter().flatten().min()
     }
 
-    /// Waits until what is left for files is in their rings, but no longer than 5 s for the next room. False where it is
-    /// not.
-    pub(super) fn take_all(&mut self, limits: &Limits, sinks: &mut [Sink], now: Time) -> bool {
-        const WAITS: u8 = 50;
+    /// Waits until what is left for files is in their rings, as long as they take some of it, but not beyond `until`. False
+    /// where it was in vain.
+    pub(super) fn take_all(
+        &mut self,
+        limits: &Limits,
+        sinks: &mut [Sink],
+        now: Time,
+        until: Instant,
+    ) -> bool {
+        const MOST_WAITS: u8 = 50;
         const WAIT: Duration = Duration::from_millis(100);
-        let mut in_vain = 0;
-        while in_vain < WAITS {
+        let mut waits = 0;
+        while waits < MOST_WAITS && monotonic() < until {
             let mut wakes = false;
             for sink in sinks.iter_mut().filter(|sink| sink.path().is_some()) {
                 wakes |= sink.pump(now).wake;
@@ -186,10 +192,11 @@ impl Writer {
             if !sinks.iter().any(Sink::has_left_for_ring) {
                 return true;
             }
-            in_vain += u8::from(!link.wait(WAIT));
+            if !link.wait(WAIT) {
+                waits += 1;
+            }
             while let Some(heard) = link.receive() {
                 if matches!(heard, Heard::Died { .. }) {
-                    in_vain += 1;
                     self.link = LogWriter::start(limits).ok();
                     sinks.iter().for_each(|sink| self.open(sink));
                     break;

@@ -51,7 +51,7 @@ impl Stage {
     fn perform(&mut self) {
         while let Some(effect) = self.rotation.poll_effect() {
             let event = match effect {
-                Effect::Open => Event::Opened { size: self.size, mid_line: false },
+                Effect::Open => Event::Opened { size: self.size, mid_line: false, goes_on: false },
                 Effect::Look => Event::Looked { in_place: true, size: self.size },
                 Effect::List => Event::Listed { found: self.found() },
                 Effect::Rename { .. } if self.rename_fails => Event::RenameFailed { why: "no rename".into() },
@@ -351,7 +351,11 @@ fn names_are_made_from_the_clock_alone_where_the_directory_is_unreadable_for_ten
         }
         while let Some(effect) = rotation.poll_effect() {
             match effect {
-                Effect::Open => rotation.handle_event(now, wall, Event::Opened { size: 0, mid_line: false }),
+                Effect::Open => rotation.handle_event(
+                    now,
+                    wall,
+                    Event::Opened { size: 0, mid_line: false, goes_on: false },
+                ),
                 Effect::Look => {
                     rotation.handle_event(now, wall, Event::Looked { in_place: true, size: 100_000 });
                 }

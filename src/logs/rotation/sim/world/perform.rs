@@ -84,7 +84,7 @@ impl World {
             self.failed_at.remove(&kind);
         }
         let opened = &self.disk.files[file];
-        Event::Opened { size: opened.size(), mid_line: opened.mid_line() }
+        Event::Opened { size: opened.size(), mid_line: opened.mid_line(), goes_on: false }
     }
 
     /// The open file is left for this one.

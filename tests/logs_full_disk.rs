@@ -1,0 +1,103 @@
+//! A disk that is full for a while: a tmpfs, filled by the test under the feet of the log writer.
+
+use std::fs;
+use std::thread;
+
+use crate::harness::command::told;
+use crate::harness::daemon::{Home, listener_at};
+use crate::harness::disk::SmallDisk;
+use crate::harness::lines::{assert_complete, kept_and_dropped, on_request, request, text_of};
+use crate::harness::{proc, wait_until};
+
+const WORKERS: usize = 4;
+/// Of each, and of this size: more than all that can wait in memory.
+const REQUESTS: usize = 60;
+const LINES: usize = 250;
+
+/// srvwrap with four workers that write on request to a disk of its own.
+fn with_disk(full: &str, test: impl FnOnce(&Home, &SmallDisk)) {
+    let home = Home::new();
+    let (Some(disk), Some(program)) = (SmallDisk::new(16), on_request(home.path())) else { return };
+    let path = disk.at("app.log").display().to_string();
+    let options =
+        ["-n4", "--stdout", &path, "--log-full", full, "--max-log-size", "500k", "--log-keep", "1000"];
+    let program = program.iter().map(String::as_str);
+    let daemon = home.online(&options.into_iter().chain(program).collect::<Vec<_>>());
+    (0..WORKERS).for_each(|slot| assert_eq!(request(home.path(), slot, LINES), LINES));
+    disk.fill();
+    test(&home, &disk);
+    daemon.stop();
+    let notices = home.text("srvwrap.log");
+    let why = format!("cannot write {path}: No space left on device; ");
+    assert_eq!(notices.matches(&why).count(), 1, "{notices}");
+    assert_eq!(notices.matches(&format!("{path} is written again")).count(), 1, "{notices}");
+    let text = text_of(disk.path(), "app.log");
+    if full == "block" {
+        assert_complete(&text, &["0.1", "1.1", "2.1", "3.1"], (1 + REQUESTS) * LINES);
+        return;
+    }
+    let (kept, dropped) = kept_and_dropped(&text);
+    assert_eq!(kept + dropped, WORKERS * (1 + REQUESTS) * LINES, "{kept} kept, {dropped} dropped");
+    assert!(kept > 5000 && dropped > 5000, "{kept} kept, {dropped} dropped");
+    assert!(notices.contains(&format!("is written again; {dropped} lines were dropped")), "{notices}");
+}
+
+fn status(home: &Home) -> String {
+    told(home.path(), &["status"]).done().join("\n")
+}
+
+fn is_full(home: &Home) -> bool {
+    status(home).contains("No space left on device")
+}
+
+fn is_over(home: &Home) -> bool {
+    home.text("srvwrap.log").contains(" is written again")
+}
+
+/// They wait, as it is documented; srvwrap does not.
+#[test]
+fn with_block_a_full_disk_loses_nothing_and_its_writers_wait() {
+    with_disk("block", |home, disk| {
+        thread::scope(|scope| {
+            let asking = |slot| move || (0..REQUESTS).map(|_| request(home.path(), slot, LINES)).max();
+            let asked: Vec<_> = (0..WORKERS).map(|slot| scope.spawn(asking(slot))).collect();
+            wait_until("status tells", || is_full(home));
+            let daemon = listener_at(&home.at("srvwrap.sock")).expect("it answers");
+            let workers = proc::children(daemon);
+            let call = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+            let write = format!("{} 0x1 ", libc::SYS_write);
+            wait_until("all wait", || workers.iter().all(|pid| call(pid).starts_with(&write)));
+            assert!(!asked.iter().any(thread::ScopedJoinHandle::is_finished));
+            assert!(is_full(home));
+            disk.free();
+            for asked in asked {
+                assert_eq!(asked.join().unwrap(), Some((1 + REQUESTS) * LINES));
+            }
+        });
+        wait_until("it says so", || is_over(home) && !is_full(home));
+    });
+}
+
+fn drops(full: &str) {
+    with_disk(full, |home, disk| {
+        for round in 1..=REQUESTS {
+            for slot in 0..WORKERS {
+                assert_eq!(request(home.path(), slot, LINES), (1 + round) * LINES);
+            }
+        }
+        wait_until("status tells", || is_full(home));
+        assert!(status(home).contains(" dropped"), "{}", status(home));
+        disk.free();
+        wait_until("it says so", || is_over(home) && !is_full(home));
+    });
+}
+
+#[test]
+fn with_drop_new_a_full_disk_stops_nobody_and_what_is_missing_is_counted_where_it_is_missing() {
+    drops("drop-new");
+}
+
+#[test]
+fn with_drop_old_a_full_disk_stops_nobody_and_what_is_missing_is_counted_where_it_is_missing() {
+    drops("drop-old");
+}
