@@ -489,7 +489,7 @@ mod tests {
         let Target::File { ring, .. } = &sink.target else { panic!("it is a file") };
         assert_eq!(ring.room(), 0);
         let mut reader = RingReader::open(ring.descriptor()).unwrap();
-        for (taken, left) in [(10, 10), (64 * 19 + 89, 89), (11, 0)] {
+        for (taken, left) in [(10, 10), (64 * 19 + 89, 99), (1, 0)] {
             reader.consume(taken);
             sink.pump(NOW);
             let Target::File { ring, .. } = &sink.target else { panic!("it is a file") };

@@ -185,13 +185,13 @@ impl Writer {
             for sink in sinks.iter_mut().filter(|sink| sink.path().is_some()) {
                 wakes |= sink.pump(now).wake;
             }
-            let Some(link) = &mut self.link else { return false };
             if wakes {
-                link.look();
+                self.wake();
             }
             if !sinks.iter().any(Sink::has_left_for_ring) {
                 return true;
             }
+            let Some(link) = &mut self.link else { return false };
             if !link.wait(WAIT) {
                 waits += 1;
             }
