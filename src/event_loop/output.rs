@@ -49,7 +49,7 @@ use writer::{StartError, Writer};
 /// For srvwrap's end.
 const LAST_WAIT_MS: u8 = 100;
 /// The same: a disk may be slow, and what an orphan writes have no end.
-const LAST_LIMIT: Duration = Duration::from_secs(30);
+const LAST_LIMIT: Duration = Duration::from_secs(5);
 
 pub(super) struct Output {
     logs: Logs,
