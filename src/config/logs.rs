@@ -160,11 +160,17 @@ fn limits(options: &Options) -> Result<Limits, UsageError> {
         0 => Err(given.refused_with("no archive is so small; give --log-keep 0 to keep none")),
         bytes => Ok(bytes),
     });
+    let total = total.transpose()?;
+    if let Some((given, _)) = options.log_total.as_ref().zip(total).filter(|(_, total)| *total < max_size) {
+        let why = "an archive has up to --max-log-size before it is compressed; give that or more, or a smaller \
+                   --max-log-size";
+        return Err(given.refused_with(why));
+    }
     Ok(Limits {
         max_size: Some(max_size).filter(|bytes| *bytes > 0),
         every: every.transpose()?,
         keep: call::number(&options.log_keep, 0, u32::MAX)?,
-        total: total.transpose()?,
+        total,
     })
 }
 

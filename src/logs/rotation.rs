@@ -253,8 +253,9 @@ impl Rotation {
                 self.archives.trim(&self.limits, &mut self.effects);
             }
             Event::CompressFailed { archive, why } => {
-                self.archives.compress_failed(now, &archive);
-                self.trouble(now, Kind::Compress, why);
+                if self.archives.compress_failed(now, &archive) {
+                    self.trouble(now, Kind::Compress, why);
+                }
             }
             Event::Removed { name } => self.archives.removed(&name),
             Event::RemoveFailed { name, why } => {

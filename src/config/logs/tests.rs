@@ -117,6 +117,11 @@ fn what_means_nothing_is_refused_with_what_would() {
         ("--max-log-size=10X", "--max-log-size 10X: not a size; give a size, as in 10M, or 0 for never"),
         ("--max-log-size=-1", "--max-log-size -1: not a size; give a size, as in 10M, or 0 for never"),
         ("--log-total=99999999999G", "--log-total 99999999999G: no disk is so large; give a size, as in 1G"),
+        (
+            "--log-total=1M",
+            "--log-total 1M: an archive has up to --max-log-size before it is compressed; give that or more, or a \
+             smaller --max-log-size",
+        ),
         ("--log-total=0", "--log-total 0: no archive is so small; give --log-keep 0 to keep none"),
         ("--log-every=daily", "--log-every daily: not a duration; give a duration, as in 1h or 1d"),
         ("--log-every=0", "--log-every 0: that is all the time; give 1s or more, or leave it out for never"),

@@ -177,11 +177,12 @@ impl Archives {
         }
     }
 
-    pub(super) fn compress_failed(&mut self, now: Time, name: &OsStr) {
+    /// Whether it is to be tried again: not where it was removed meanwhile.
+    pub(super) fn compress_failed(&mut self, now: Time, name: &OsStr) -> bool {
         self.compressing = None;
-        if let Some(archive) = self.at(name) {
-            archive.retry.failed(now, COMPRESS_AGAIN);
-        }
+        let Some(archive) = self.at(name) else { return false };
+        archive.retry.failed(now, COMPRESS_AGAIN);
+        archive.plain.is_some() && !archive.removing
     }
 
     pub(super) fn removed(&mut self, name: &OsStr) {

@@ -262,6 +262,10 @@ impl World {
     fn happened(&mut self, event: Event) {
         self.tell(|| format!("{event:?}"));
         let failed = match &event {
+            // What was removed meanwhile need not be compressed.
+            Event::CompressFailed { archive, .. } if self.disk.at(&archive.to_string_lossy()).is_none() => {
+                None
+            }
             Event::OpenFailed { why }
             | Event::WriteFailed { why }
             | Event::RenameFailed { why }
