@@ -398,15 +398,16 @@ impl Output {
         }
     }
 
-    /// The end: what workers have left in their pipes is read.
-    fn read_last(&mut self, now: Time) {
-        for pumped in self.streams.read_last(&mut self.sinks, now) {
-            self.take(pumped);
-        }
+    /// The end: what workers have left in their pipes is read. True where there was no room for all of it.
+    fn read_last(&mut self, now: Time) -> bool {
+        let (read, is_held) = self.streams.read_last(&mut self.sinks, now);
+        read.into_iter().for_each(|pumped| self.take(pumped));
+        is_held
     }
 
     /// Writes what waits for srvwrap's own streams, and waits a moment for room. False where nothing is left.
     fn flush_own(&mut self, now: Time) -> bool {
+        self.read_last(now);
         let mut waits = false;
         for sink in self.sinks.iter_mut().filter(|sink| sink.path().is_none()) {
             sink.pump(now);
@@ -415,9 +416,16 @@ impl Output {
         waits
     }
 
+    /// What could not be written by then is lost: how much, in a sentence for each stream.
+    fn give_up_own(&mut self) -> Vec<String> {
+        let own = self.sinks.iter_mut().filter(|sink| sink.path().is_none());
+        own.filter_map(Sink::give_up).collect()
+    }
+
     /// The very end: what is left goes to the files.
     pub(super) fn finish(mut self, now: Time) {
-        self.writer.take_all(&self.logs.limits, &mut self.sinks, now);
+        let Output { writer, logs, sinks, streams, .. } = &mut self;
+        writer.take_all(&logs.limits, sinks, streams, now);
         let sentence = match self.writer.finish(&self.logs.limits, &self.sinks) {
             Finished::Ended => return,
             Finished::Left { pid } => {

@@ -297,10 +297,10 @@ impl Process {
     /// The exit status, once srvwrap has no more to say, and all is written or nothing more can be.
     fn is_over(&self) -> Option<i32> {
         let since = self.closed?;
-        if self.files.iter().all(File::is_written) {
-            return Some(0);
-        }
-        (self.clock().now - since >= MOST_STUCK).then_some(1)
+        let is_written = self.files.iter().all(File::is_written);
+        // A compressor that was killed has to be reaped, for what it leaves.
+        let is_over = is_written && self.compressing.is_none();
+        (is_over || self.clock().now - since >= MOST_STUCK).then_some(i32::from(!is_written))
     }
 
     #[expect(

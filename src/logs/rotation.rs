@@ -247,8 +247,10 @@ impl Rotation {
                 self.archives.trim(&self.limits, &mut self.effects);
             }
             Event::CompressFailed { archive, why } => {
-                self.archives.compress_failed(now, &archive);
-                self.trouble(now, Kind::Compress, why);
+                // One that was removed meanwhile could not be compressed, and that is as it should be.
+                if self.archives.compress_failed(now, &archive) {
+                    self.trouble(now, Kind::Compress, why);
+                }
             }
             Event::Removed { name } => self.archives.removed(&name),
             Event::RemoveFailed { name, why } => {

@@ -56,6 +56,9 @@ impl EventLoop {
         self.output.read_last(self.now());
         self.tell_remarks();
         while self.output.flush_own(self.now()) && self.now() < until {}
+        for sentence in self.output.give_up_own() {
+            self.remark(&sentence);
+        }
     }
 
     /// A worker is dead.

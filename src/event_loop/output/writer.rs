@@ -21,6 +21,7 @@ use crate::logs::Limits;
 use crate::logs::link::FromWriter;
 
 use super::sinks::{Sink, Target};
+use super::streams::Streams;
 use crate::event_loop::{LOG_WRITER, watch};
 
 /// How long srvwrap waits for its files at the start, and for the last lines at its end.
@@ -35,8 +36,9 @@ pub(super) struct Writer {
     link: Option<LogWriter>,
     made_at: Time,
     restart_at: Option<Time>,
-    /// Who waits for files to be opened again, in order, and until when.
-    reopening: VecDeque<(Asker, Time)>,
+    /// Who waits for files to be opened again, in order, and until when. Nobody: has waited for too long, and what the log
+    /// writer says of it, late, is not for the next one.
+    reopening: VecDeque<(Option<Asker>, Time)>,
 }
 
 /// A file that cannot be opened at the start.
@@ -129,7 +131,7 @@ impl Writer {
             let _ = poll.registry().deregister(&mut mio::unix::SourceFd(&fd));
         }
         self.restart_at = Some(now.max(self.made_at + RESTART_PAUSE));
-        self.reopening.drain(..).map(|(asker, _)| asker).collect()
+        self.reopening.drain(..).filter_map(|(asker, _)| asker).collect()
     }
 
     /// Makes the next one where that is due. An error is a sentence, and it is tried again.
@@ -148,32 +150,33 @@ impl Writer {
     pub(super) fn reopen(&mut self, asker: Asker, now: Time) -> bool {
         let Some(link) = &mut self.link else { return false };
         link.reopen();
-        self.reopening.push_back((asker, now + REOPEN_LIMIT));
+        self.reopening.push_back((Some(asker), now + REOPEN_LIMIT));
         true
     }
 
     /// Who asked for what was done now.
     pub(super) fn reopened(&mut self) -> Option<Asker> {
-        self.reopening.pop_front().map(|(asker, _)| asker)
+        self.reopening.pop_front()?.0
     }
 
     /// Who has waited for too long for that.
     pub(super) fn late(&mut self, now: Time) -> Option<Asker> {
-        self.reopening.front().filter(|(_, limit)| *limit <= now)?;
-        self.reopened()
+        let late = |(asker, limit): &&mut (Option<Asker>, Time)| asker.is_some() && *limit <= now;
+        self.reopening.iter_mut().find(late)?.0.take()
     }
 
     pub(super) fn next_turn(&self) -> Option<Time> {
-        let late = self.reopening.front().map(|(_, limit)| *limit);
+        let late = self.reopening.iter().find(|(asker, _)| asker.is_some()).map(|(_, limit)| *limit);
         [self.restart_at, late].into_iter().flatten().min()
     }
 
-    /// Waits until what is left for files is in their rings, so long at most.
-    pub(super) fn take_all(&mut self, limits: &Limits, sinks: &mut [Sink], now: Time) {
+    /// Waits until what is left for files is in their rings, so long at most; what is left in pipes as well.
+    pub(super) fn take_all(&mut self, limits: &Limits, sinks: &mut [Sink], streams: &mut Streams, now: Time) {
         const WAITS: u8 = 50;
         const WAIT: Duration = Duration::from_millis(100);
         for _ in 0..WAITS {
-            let mut wakes = false;
+            let (read, is_held) = streams.read_last(sinks, now);
+            let mut wakes = read.iter().any(|pumped| pumped.wake);
             for sink in sinks.iter_mut().filter(|sink| sink.path().is_some()) {
                 wakes |= sink.pump(now).wake;
             }
@@ -181,7 +184,7 @@ impl Writer {
             if wakes {
                 link.look();
             }
-            if !sinks.iter().any(Sink::has_left_for_ring) {
+            if !is_held && !sinks.iter().any(Sink::has_left_for_ring) {
                 return;
             }
             link.wait(WAIT);

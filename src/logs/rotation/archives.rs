@@ -177,11 +177,13 @@ impl Archives {
         }
     }
 
-    pub(super) fn compress_failed(&mut self, now: Time, name: &OsStr) {
+    /// False where nobody misses it: it has gone, or is about to.
+    #[must_use]
+    pub(super) fn compress_failed(&mut self, now: Time, name: &OsStr) -> bool {
         self.compressing = None;
-        if let Some(archive) = self.at(name) {
-            archive.retry.failed(now, COMPRESS_AGAIN);
-        }
+        let Some(archive) = self.at(name).filter(|archive| !archive.removing) else { return false };
+        archive.retry.failed(now, COMPRESS_AGAIN);
+        true
     }
 
     pub(super) fn removed(&mut self, name: &OsStr) {
