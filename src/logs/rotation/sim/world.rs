@@ -262,6 +262,8 @@ impl World {
     fn happened(&mut self, event: Event) {
         self.tell(|| format!("{event:?}"));
         let failed = match &event {
+            // One that was removed meanwhile is missed by nobody.
+            Event::CompressFailed { archive, .. } if self.disk.at(&archive.to_string_lossy()).is_none() => None,
             Event::OpenFailed { why }
             | Event::WriteFailed { why }
             | Event::RenameFailed { why }
