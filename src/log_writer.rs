@@ -210,6 +210,6 @@ fn rounded_up(time: Duration) -> PollTimeout {
     clippy::disallowed_methods,
     reason = "the log writer is a loop of its own, and its end is waited for"
 )]
-fn monotonic() -> Instant {
+pub(crate) fn monotonic() -> Instant {
     Instant::now()
 }

@@ -95,13 +95,17 @@ fn only_archives_are_removed_and_those_of_a_crashed_run_count_among_them() {
     for day in 10..18 {
         home = home.file(&stamp(day), &format!("{day}\n"));
     }
+    let program = ["sh", "-c", "echo online >&3; exec sleep 1000"];
+    let daemon = home.online(&[&["--log-keep=1000"][..], &program].concat());
+    wait_until("all are compressed", || (10..18).all(|day| !home.at(&stamp(day)).exists()));
+    daemon.stop();
     for day in [10, 17] {
-        assert!(Command::new("gzip").arg("-k").arg(home.at(&stamp(day))).status().unwrap().success());
+        let packed = home.at(&format!("{}.gz", stamp(day)));
+        assert!(Command::new("gunzip").arg("-k").arg(packed).status().unwrap().success());
     }
     let half = format!("{}.gz.tmp", stamp(16));
     let home = home.file(&half, "half");
-    let daemon =
-        home.online(&["--log-keep=3", "--log-total=1M", "sh", "-c", "echo online >&3; exec sleep 1000"]);
+    let daemon = home.online(&[&["--log-keep=3", "--log-total=1M"][..], &program].concat());
     let expected: Vec<String> = (15..18).map(|day| format!("{}.gz", stamp(day))).collect();
     let is_archive = |name: &String| {
         name.starts_with("stdout.log.2026011") && !name.starts_with("stdout.log.20260101")

@@ -20,7 +20,8 @@ fn a_deploy_that_fails_shows_its_caller_what_the_worker_wrote_last() {
         let shown = told.stdout.iter().chain(&told.stderr);
         let shown: Vec<&String> = shown.filter(|line| line.contains("no database")).collect();
         assert_eq!(shown.len(), 1, "{options:?}: {told:?}");
-        assert!(told.stderr.iter().any(|line| line.contains("give it one")), "{told:?}");
+        let mut shown = told.stdout.iter().chain(&told.stderr);
+        assert!(shown.any(|line| line.contains("give it one")), "{told:?}");
     }
     let told = told(home.path(), &["deploy", "--json"]);
     let last: serde_json::Value = serde_json::from_str(told.stdout.last().unwrap()).unwrap();
@@ -43,7 +44,7 @@ fn a_worker_that_is_late_has_written_why_as_well() {
     assert!(run.log().contains(") wrote: waiting for the database"), "{}", run.log());
 }
 
-/// It was online before, and now fails to come back: the same words are told once, others when they come.
+/// It was online before, and now fails to come back: the same words are told once, however often it tries.
 #[test]
 fn a_crash_loop_tells_the_same_words_once() {
     let program = "[ -e bad ] || { echo online >&3; until [ -e bad ]; do sleep 0.02; done; exit 3; }
@@ -53,9 +54,6 @@ fn a_crash_loop_tells_the_same_words_once() {
     std::fs::rename(srvwrap.path().join("new"), srvwrap.path().join("bad")).unwrap();
     srvwrap.wait_until_said("while starting", 3);
     assert_eq!(srvwrap.times_said("wrote: no database"), 1, "{}", srvwrap.log());
-    std::fs::write(srvwrap.path().join("new"), "no disk\n").unwrap();
-    std::fs::rename(srvwrap.path().join("new"), srvwrap.path().join("bad")).unwrap();
-    srvwrap.wait_until_said("wrote: no disk", 1);
     srvwrap.stop();
 }
 

@@ -28,7 +28,7 @@ fn an_orphan_that_writes_line_by_line_wakes_nobody_for_each() {
     let daemon = home.online(&["--log-format=prefix", "--max-log-size=0", "-n1", "sh", "-c", program]);
     wait_until("it is replaced", || home.text("srvwrap.log").matches("online after").count() == 2);
     let from = fs::metadata(home.at("stdout.log")).unwrap().len() as usize;
-    // Lines that are read together have one time.
+    // Lines that are read together have one time. In its turn it is read until there is no more, which takes a few reads.
     let stamps = || {
         let text = home.text("stdout.log");
         let lines = text[from..].lines().filter(|line| line.ends_with(" | orphan"));
@@ -37,7 +37,7 @@ fn an_orphan_that_writes_line_by_line_wakes_nobody_for_each() {
     let span = |stamps: &BTreeSet<u64>| stamps.last().unwrap_or(&0) - stamps.first().unwrap_or(&0);
     wait_until("it writes for two seconds", || span(&stamps()) > 2000);
     let (reads, millis) = (stamps().len() as u64, span(&stamps()));
-    assert!(reads <= millis / 100 + 5, "{reads} reads in {millis} ms");
+    assert!(reads <= 4 * (millis / 100) + 8, "{reads} reads in {millis} ms");
     fs::remove_file(home.at("first")).unwrap();
     daemon.stop();
 }

@@ -66,6 +66,8 @@ fn all_in_one_file_of_json_is_an_object_in_each_line() {
 fn what_goes_nowhere_has_no_pipe() {
     let mut srvwrap = srvwrap(["--stdout=/dev/null", "--stderr=/dev/null", "-n1", "sh", "-c", SAYS]).online();
     let worker = srvwrap.worker_pids()[&0];
+    // A shell that writes to fd 3 has its stdout elsewhere meanwhile.
+    wait_until("it is made", || proc::arguments(worker)[0] == b"sleep");
     let places = proc::descriptors(worker);
     assert_eq!((&places[&1][..], &places[&2][..]), ("/dev/null", "/dev/null"));
     assert_eq!(proc::log_writer(srvwrap.pid() as i32), None);

@@ -416,7 +416,7 @@ impl Output {
         waits
     }
 
-    /// What could not be written by then is lost: how much, in a sentence for each stream.
+    /// What of srvwrap's own streams could not be written by then is lost: how much, in a sentence for each.
     fn give_up_own(&mut self) -> Vec<String> {
         let own = self.sinks.iter_mut().filter(|sink| sink.path().is_none());
         own.filter_map(Sink::give_up).collect()
@@ -426,6 +426,10 @@ impl Output {
     pub(super) fn finish(mut self, now: Time) {
         let Output { writer, logs, sinks, streams, .. } = &mut self;
         writer.take_all(&logs.limits, sinks, streams, now);
+        let lost: Vec<String> = self.sinks.iter_mut().filter_map(Sink::give_up).collect();
+        for sentence in lost {
+            self.say_one(&Said { sentence, severity: Severity::Warning }, now);
+        }
         let sentence = match self.writer.finish(&self.logs.limits, &self.sinks) {
             Finished::Ended => return,
             Finished::Left { pid } => {

@@ -73,7 +73,7 @@ impl Bench {
             if rest.is_empty() {
                 return;
             }
-            if self.ring.ask_for_room() {
+            if self.ring.ask_for_room(1) {
                 self.hear(|said| *said == FromWriter::Room);
             }
         }

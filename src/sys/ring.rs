@@ -117,11 +117,12 @@ impl Ring {
         Pushed { taken, reader_sleeps: was_set(&state.sleeps) }
     }
 
-    /// For one that found no room: the reader will say when it has made some. False where there is room after all.
-    pub(crate) fn ask_for_room(&self) -> bool {
+    /// For one that found no room for so many bytes: the reader will say when it has made some. False where there is enough
+    /// after all.
+    pub(crate) fn ask_for_room(&self, bytes: usize) -> bool {
         let wanted = &self.memory.state().wanted.0;
         wanted.store(1, Ordering::SeqCst);
-        let full = self.room() == 0;
+        let full = self.room() < bytes.min(RING_BYTES);
         if !full {
             wanted.store(0, Ordering::SeqCst);
         }

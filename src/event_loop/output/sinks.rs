@@ -21,7 +21,7 @@ use crate::logs::form::{Form, missing};
 use crate::logs::link::FileId;
 use crate::logs::{Format, Full, Logs, Own};
 use crate::sys::own_output::{OwnOutput, WriteError};
-use crate::sys::ring::Ring;
+use crate::sys::ring::{RING_BYTES, Ring};
 use crate::wire::control::status::LogFile;
 use crate::wire::control::text::Text;
 
@@ -280,7 +280,11 @@ impl Sink {
     pub(super) fn give_up(&mut self) -> Option<String> {
         self.backlog.lose();
         match self.backlog.next() {
-            Next::Gap(gap) if self.serves_workers && !self.broken => Some(missing(gap, &self.why_missing())),
+            Next::Gap(gap) if self.serves_workers && !self.broken => {
+                let why = missing(gap, &self.why_missing());
+                self.broken = true;
+                Some(why)
+            }
             Next::Gap(_) | Next::Text(_) | Next::Nothing => None,
         }
     }
@@ -345,19 +349,20 @@ impl Sink {
 /// What syslog calls a gap.
 const WARNING: u8 = Severity::Warning as u8;
 
-/// How much of it was written, and never nothing. Where a ring is full the log writer is asked to say when it is not.
+/// How much of it was written, and never nothing. Where a ring is full the log writer is asked to say when it is not. A ring
+/// takes all of it: whatever happens to this process, no line ends in its midst.
 fn write(target: &mut Target, text: &[u8], wake: &mut bool) -> Result<usize, WriteError> {
     match target {
         Target::Own { output, .. } => {
             output.as_ref().map_or(Err(WriteError::Lost(Errno::EBADF)), |output| output.write(text))
         }
         Target::File { ring, .. } => loop {
-            let pushed = ring.push(text);
-            *wake |= pushed.reader_sleeps;
-            if pushed.taken > 0 {
+            if ring.room() >= text.len().min(RING_BYTES) {
+                let pushed = ring.push(text);
+                *wake |= pushed.reader_sleeps;
                 return Ok(pushed.taken);
             }
-            if ring.ask_for_room() {
+            if ring.ask_for_room(text.len()) {
                 return Err(WriteError::Full);
             }
         },
@@ -372,7 +377,7 @@ mod tests {
     use std::path::PathBuf;
 
     use crate::logs::{Destination, Limits};
-    use crate::sys::ring::{RING_BYTES, RingReader};
+    use crate::sys::ring::RingReader;
 
     fn logs(format: Format, full: Full) -> Logs {
         let stderr = || Destination::Own(Own::Stderr);

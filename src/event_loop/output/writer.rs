@@ -16,7 +16,7 @@ use std::time::Duration;
 use mio::{Interest, Poll};
 
 use crate::core::{Asker, Time};
-use crate::log_writer::{Finished, Heard, LogWriter};
+use crate::log_writer::{Finished, Heard, LogWriter, monotonic};
 use crate::logs::Limits;
 use crate::logs::link::FromWriter;
 
@@ -172,9 +172,15 @@ impl Writer {
 
     /// Waits until what is left for files is in their rings, so long at most; what is left in pipes as well.
     pub(super) fn take_all(&mut self, limits: &Limits, sinks: &mut [Sink], streams: &mut Streams, now: Time) {
-        const WAITS: u8 = 50;
         const WAIT: Duration = Duration::from_millis(100);
-        for _ in 0..WAITS {
+        if self.link.is_none() && sinks.iter().any(|sink| sink.path().is_some()) {
+            // The one before has died just now: there is no time for a pause.
+            self.link = LogWriter::start(limits).ok();
+            sinks.iter().for_each(|sink| self.open(sink));
+        }
+        // By the clock: a log writer that says often that there is a little room is not one that says nothing.
+        let until = monotonic() + PATIENCE;
+        while monotonic() < until {
             let (read, is_held) = streams.read_last(sinks, now);
             let mut wakes = read.iter().any(|pumped| pumped.wake);
             for sink in sinks.iter_mut().filter(|sink| sink.path().is_some()) {

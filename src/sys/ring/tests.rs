@@ -88,10 +88,10 @@ fn a_sleeper_is_told_of_once_and_never_where_there_was_something() {
 #[test]
 fn room_is_told_of_once_to_one_that_found_none() {
     let (mut ring, mut reader) = pair();
-    assert!(!ring.ask_for_room(), "there is room");
+    assert!(!ring.ask_for_room(1), "there is room");
     assert_eq!(ring.push(&vec![b'x'; RING_BYTES + 1]).taken, RING_BYTES);
     assert_eq!(ring.push(b"x").taken, 0);
-    assert!(ring.ask_for_room());
+    assert!(ring.ask_for_room(1));
     assert!(!reader.consume(0), "no room was made");
     assert!(reader.consume(1));
     assert!(!reader.consume(1), "it was told");
@@ -141,7 +141,7 @@ fn push_all(mut ring: Ring, looks: &OwnedFd, rooms: &OwnedFd, seed: u64) {
             if reader_sleeps {
                 unistd::write(looks, b"l").unwrap();
             }
-            if !rest.is_empty() && ring.ask_for_room() {
+            if !rest.is_empty() && ring.ask_for_room(1) {
                 assert_eq!(unistd::read(rooms, &mut [0]), Ok(1));
             }
         }
