@@ -102,7 +102,6 @@ pub(crate) struct Start {
 
 /// What srvwrap takes from the system at its start, or nothing of it.
 struct Parts {
-    log: Log,
     places: Places,
     control: Control,
     listeners: Listeners,
@@ -111,17 +110,16 @@ struct Parts {
 
 impl Parts {
     /// An error is a sentence.
-    fn take(start: &Start, poll: &Poll) -> Result<Parts, String> {
+    fn take(start: &Start, poll: &Poll, log: &mut Log) -> Result<Parts, String> {
         let config = &start.config;
-        let mut log = Log::new();
-        let places = Places::take(config, start.report.is_some(), poll, &mut log)?;
+        let places = Places::take(config, start.report.is_some(), poll, log)?;
         let control = Control::open(config.health.as_ref(), &places, poll)?;
         let listeners = Listeners::bind(&config.listeners, poll)?;
         let signals =
             Signals::install(&start.startup).map_err(|error| format!("cannot handle signals: {error}"))?;
         watch(poll, &signals.fd(), SIGNALS, Interest::READABLE)
             .map_err(|error| format!("cannot watch signals: {error}"))?;
-        Ok(Parts { log, places, control, listeners, signals })
+        Ok(Parts { places, control, listeners, signals })
     }
 }
 
@@ -131,9 +129,11 @@ impl EventLoop {
     pub(crate) fn new(start: &mut Start) -> Result<EventLoop, String> {
         let poll = Poll::new().map_err(|error| format!("cannot make an epoll instance: {error}"))?;
         let mut output = Output::open(&start.config.logs, start.config.count, start.elsewhere, &poll)?;
-        match Parts::take(start, &poll) {
-            Ok(parts) => Ok(EventLoop::of(start, poll, output, parts)),
+        let mut log = Log::new();
+        match Parts::take(start, &poll, &mut log) {
+            Ok(parts) => Ok(EventLoop::of(start, poll, output, parts, log)),
             Err(error) => {
+                output.say(&mut log, Time::default());
                 output.say_in_file(&error);
                 output.finish(Time::default());
                 Err(error)
@@ -141,11 +141,11 @@ impl EventLoop {
         }
     }
 
-    fn of(start: &mut Start, poll: Poll, output: Output, parts: Parts) -> EventLoop {
+    fn of(start: &mut Start, poll: Poll, output: Output, parts: Parts, log: Log) -> EventLoop {
         let config = &start.config;
         #[expect(clippy::disallowed_methods, reason = "this is the only clock")]
         let origin = Instant::now();
-        let Parts { log, places, control, listeners, signals } = parts;
+        let Parts { places, control, listeners, signals } = parts;
         let supervisor = Supervisor::new(
             config.policy.clone(),
             listeners.addresses(),

@@ -55,7 +55,7 @@ use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs;
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::panic;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -145,7 +145,9 @@ fn serve(mut start: Start) -> u8 {
 fn tell_panics(log: PathBuf) {
     let usual = panic::take_hook();
     panic::set_hook(Box::new(move |fault| {
-        if let Ok(mut file) = fs::OpenOptions::new().append(true).open(&log) {
+        // In that directory there may be links that strangers have made.
+        let mut opening = fs::OpenOptions::new();
+        if let Ok(mut file) = opening.append(true).custom_flags(libc::O_NOFOLLOW).open(&log) {
             let _ = writeln!(file, "srvwrap: {fault}");
         }
         usual(fault);

@@ -104,8 +104,10 @@ fn what_an_orphan_writes_is_its_workers_and_comes_slowly_and_delays_no_stop() {
     let daemon = home.online(&["--log-format=prefix", "--max-log-size=0", "-n1", "sh", "-c", &program]);
     wait_until("it is replaced", || home.text("srvwrap.log").matches("online after").count() == 2);
     let size = || fs::metadata(home.at("stdout.log")).unwrap().len();
-    // What was in its pipe when the worker died, and all that was written while that was read, is read at once.
-    wait_until("it writes on", || size() > 3 * 1024 * 1024);
+    // What was in its pipe when the worker died, and all that was written while that was read, is read at once, and may
+    // not be in the file yet.
+    let first = size();
+    wait_until("it writes on", || size() > first + 3 * 1024 * 1024);
     let (before, began) = (size(), Instant::now());
     wait_until("it writes on", || size() > before + 1024 * 1024);
     let took = began.elapsed();

@@ -24,14 +24,13 @@ mod writer;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token};
 
 use crate::core::{Severity, Time, WorkerId};
 use crate::log::{Log, Said};
-use crate::log_writer::{Finished, monotonic};
+use crate::log_writer::Finished;
 use crate::logs::form::{Form, Source};
 use crate::logs::link::FileId;
 use crate::logs::{Destination, Format, Full, Logs, Own};
@@ -48,8 +47,6 @@ use writer::{StartError, Writer};
 
 /// For srvwrap's end.
 const LAST_WAIT_MS: u8 = 100;
-/// The same: a disk may be slow, and what an orphan writes have no end.
-const LAST_LIMIT: Duration = Duration::from_secs(5);
 
 pub(super) struct Output {
     logs: Logs,
@@ -134,7 +131,7 @@ impl Output {
         let mut output = Output {
             logs: logs.clone(),
             journal: variable("JOURNAL_STREAM"),
-            no_color: !variable("NO_COLOR").is_empty(),
+            no_color: !variable("NO_COLOR").is_empty() || variable("TERM") == "dumb",
             sinks: Vec::new(),
             notices: None,
             streams: Streams::default(),
@@ -401,12 +398,11 @@ impl Output {
         }
     }
 
-    /// The end: what workers have left in their pipes is read. True where a file has to take something first.
+    /// The end: what workers have left in their pipes is read. True where there was no room for all of it.
     fn read_last(&mut self, now: Time) -> bool {
-        let mut all = Vec::new();
-        let has_more = self.streams.read_last(&mut self.sinks, now, &mut all);
-        all.into_iter().for_each(|pumped| self.take(pumped));
-        has_more
+        let (read, is_held) = self.streams.read_last(&mut self.sinks, now);
+        read.into_iter().for_each(|pumped| self.take(pumped));
+        is_held
     }
 
     /// The log writer looks at its rings, if it slept where something came.
@@ -418,6 +414,7 @@ impl Output {
 
     /// Writes what waits for srvwrap's own streams, and waits a moment for room. False where nothing is left.
     fn flush_own(&mut self, now: Time) -> bool {
+        self.read_last(now);
         let mut waits = false;
         for sink in self.sinks.iter_mut().filter(|sink| sink.path().is_none()) {
             sink.pump(now);
@@ -426,26 +423,30 @@ impl Output {
         waits
     }
 
+    /// What of srvwrap's own streams could not be written by then is lost: how much, in a sentence for each.
+    fn give_up_own(&mut self) -> Vec<String> {
+        let own = self.sinks.iter_mut().filter(|sink| sink.path().is_none());
+        own.filter_map(Sink::give_up).collect()
+    }
+
     /// The very end: what is left goes to the files.
     pub(super) fn finish(mut self, now: Time) {
-        // Lines grow in their form, and pipes are many: not all that lies in those may have had room at once.
-        let until = monotonic() + LAST_LIMIT;
-        let mut takes_all = true;
-        while takes_all {
-            self.wake_writer();
-            takes_all = self.writer.take_all(&self.logs.limits, &mut self.sinks, now, until);
-            if !self.read_last(now) {
-                break;
-            }
+        self.wake_writer();
+        let Output { writer, logs, sinks, streams, .. } = &mut self;
+        writer.take_all(&logs.limits, sinks, streams, now);
+        let lost: Vec<String> = self.sinks.iter_mut().filter_map(Sink::give_up).collect();
+        for sentence in lost {
+            self.say_last(sentence, now);
         }
         self.wake_writer();
-        if !takes_all || !self.writer.take_all(&self.logs.limits, &mut self.sinks, now, until) {
-            self.say_last("the disk is too slow: not every line is written".to_string(), now);
-        }
         let sentence = match std::mem::take(&mut self.writer).finish(&self.logs.limits, &self.sinks) {
             Finished::Ended => return,
             Finished::Left { pid } => {
-                format!("the disk is slow: the log writer (pid {pid}) goes on until all is written")
+                let left: Vec<String> = self.sinks.iter().filter_map(Sink::unwritten).collect();
+                format!(
+                    "{}; the log writer (pid {pid}) goes on until all is written, or for 10s in which nothing can be",
+                    left.join("; ")
+                )
             }
             Finished::Failed { how } => format!("the log writer has ended: {how}; not every line is written"),
         };

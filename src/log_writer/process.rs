@@ -298,11 +298,9 @@ impl Process {
     fn is_over(&self) -> Option<i32> {
         let since = self.closed?;
         let is_written = self.files.iter().all(File::is_written);
-        // A compressor was killed then, and what it has left is removed once it is reaped.
-        if is_written && self.compressing.is_none() {
-            return Some(0);
-        }
-        (self.clock().now - since >= MOST_STUCK).then_some(i32::from(!is_written))
+        // A compressor that was killed has to be reaped, for what it leaves.
+        let is_over = is_written && self.compressing.is_none();
+        (is_over || self.clock().now - since >= MOST_STUCK).then_some(i32::from(!is_written))
     }
 
     #[expect(

@@ -253,6 +253,7 @@ impl Rotation {
                 self.archives.trim(&self.limits, &mut self.effects);
             }
             Event::CompressFailed { archive, why } => {
+                // One that was removed meanwhile could not be compressed, and that is as it should be.
                 if self.archives.compress_failed(now, &archive) {
                     self.trouble(now, Kind::Compress, why);
                 }

@@ -66,6 +66,11 @@ pub(crate) fn log_writer(pid: i32) -> Option<i32> {
     all_children(pid).into_iter().find(|child| !workers.contains(child))
 }
 
+/// What compresses archives for this log writer.
+pub(crate) fn compressors(log_writer: i32) -> Vec<i32> {
+    all_children(log_writer)
+}
+
 fn all_children(pid: i32) -> Vec<i32> {
     let numbers = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("it is there");
     numbers.split_whitespace().map(|number| number.parse().expect("a pid")).collect()

@@ -17,7 +17,7 @@ use nix::errno::Errno;
 use crate::core::{Severity, Time};
 use crate::log::{Said, stamp};
 use crate::logs::backlog::{Backlog, Gap, Next};
-use crate::logs::form::Form;
+use crate::logs::form::{Form, missing};
 use crate::logs::link::FileId;
 use crate::logs::{Format, Full, Logs, Own};
 use crate::sys::own_output::{OwnOutput, WriteError};
@@ -264,13 +264,29 @@ impl Sink {
     fn gap_line(&self, gap: Gap) -> Vec<u8> {
         let mut line = Vec::new();
         let stamp = stamp();
-        let usual = match &self.target {
+        self.open_line(WARNING, &stamp, &mut line);
+        self.form.gap(gap, &self.why_missing(), &stamp, &mut line);
+        line
+    }
+
+    fn why_missing(&self) -> String {
+        self.cause.clone().unwrap_or_else(|| match &self.target {
             Target::Own { .. } => format!("{} was not read", self.name()),
             Target::File { .. } => "the disk was too slow".to_string(),
-        };
-        self.open_line(WARNING, &stamp, &mut line);
-        self.form.gap(gap, self.cause.as_ref().unwrap_or(&usual), &stamp, &mut line);
-        line
+        })
+    }
+
+    /// The end: what waits is dropped. How much that is, and why, where nobody was told that it would be.
+    pub(super) fn give_up(&mut self) -> Option<String> {
+        self.backlog.lose();
+        match self.backlog.next() {
+            Next::Gap(gap) if self.serves_workers && !self.broken => {
+                let why = missing(gap, &self.why_missing());
+                self.broken = true;
+                Some(why)
+            }
+            Next::Gap(_) | Next::Text(_) | Next::Nothing => None,
+        }
     }
 
     fn name(&self) -> String {
@@ -312,6 +328,15 @@ impl Sink {
 
     pub(super) fn has_left_for_ring(&self) -> bool {
         self.path().is_some() && !self.backlog.is_empty()
+    }
+
+    /// How much the log writer has not written yet, and why, where it is known.
+    pub(super) fn unwritten(&self) -> Option<String> {
+        let Target::File { ring, path, .. } = &self.target else { return None };
+        let bytes = RING_BYTES - ring.room();
+        let path = path.display();
+        let why = self.trouble.as_deref().unwrap_or("the disk is slow");
+        (bytes > 0).then(|| format!("{bytes} bytes of {path} are not written yet: {why}"))
     }
 
     /// When a full disk is tried again.

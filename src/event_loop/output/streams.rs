@@ -176,13 +176,14 @@ impl Streams {
             let (outcome, count) = self.read(id, SHARE_BYTES.min(left), sinks, Room::Usual, now, &mut pumped);
             left -= count;
             match outcome {
-                Outcome::Drained => {}
                 Outcome::Ended => self.remove(id, poll),
                 Outcome::Held => _ = self.held.insert(id),
-                Outcome::More if self.table.get(&id).is_some_and(|stream| stream.is_orphaned) => {
+                // Also where there is no more: who writes no faster than it is read would be read all the time.
+                Outcome::More | Outcome::Drained if count > 0 && self.is_orphaned(id) => {
                     self.paused.insert(id, now + PAUSE);
                 }
                 Outcome::More => self.ready.push_back(id),
+                Outcome::Drained => {}
             }
         }
         pumped
@@ -212,24 +213,41 @@ impl Streams {
             }
         }
         while self.orphaned.len() > MOST_ORPHANED {
-            if let Some(id) = self.orphaned.pop_front() {
-                self.remove(id, poll);
-            }
+            pumped.extend(self.let_go_of_oldest(poll));
         }
         pumped
     }
 
-    /// The end of srvwrap: what is there now is read once more. True where there is more for a file, and no room.
-    pub(super) fn read_last(&mut self, sinks: &mut [Sink], now: Time, pumped: &mut Vec<Pumped>) -> bool {
-        let mut has_more = false;
+    fn is_orphaned(&self, id: StreamId) -> bool {
+        self.table.get(&id).is_some_and(|stream| stream.is_orphaned)
+    }
+
+    /// Who still writes there will have an error, and most will end by it.
+    fn let_go_of_oldest(&mut self, poll: &Poll) -> Option<Pumped> {
+        let id = self.orphaned.pop_front()?;
+        let Source { slot, pid, .. } = self.table.get(&id)?.source;
+        self.remove((id.0, Own::Stdout), poll);
+        self.remove((id.0, Own::Stderr), poll);
+        let sentence = format!(
+            "what worker {slot} (pid {pid}) has left running can write no more: others have left more, and \
+             {MOST_ORPHANED} such streams are open"
+        );
+        Some(Pumped { wake: false, broke: Some(sentence) })
+    }
+
+    /// The end of srvwrap: what is there now is read, as far as there is room for it. What came of it, and whether there
+    /// is more for which there was none.
+    pub(super) fn read_last(&mut self, sinks: &mut [Sink], now: Time) -> (Vec<Pumped>, bool) {
+        let (mut pumped, mut is_held) = (Vec::new(), false);
         for id in self.table.keys().copied().collect::<Vec<_>>() {
-            if self.read(id, LAST_BYTES, sinks, Room::Last, now, pumped).0 == Outcome::Held {
-                has_more |= self.table.get(&id).is_some_and(|stream| sinks[stream.sink].path().is_some());
-            } else {
-                self.end_line(id, sinks, now, pumped);
+            match self.read(id, LAST_BYTES, sinks, Room::Last, now, &mut pumped).0 {
+                Outcome::Held => is_held = true,
+                Outcome::More | Outcome::Drained | Outcome::Ended => {
+                    self.end_line(id, sinks, now, &mut pumped);
+                }
             }
         }
-        has_more
+        (pumped, is_held)
     }
 
     /// How far it went, and how many bytes were read.

@@ -53,8 +53,9 @@ impl EventLoop {
         let until = self.now() + LIMIT;
         self.output.read_last(self.now());
         self.tell_remarks();
-        while self.output.flush_own(self.now()) && self.now() < until {
-            self.output.read_last(self.now());
+        while self.output.flush_own(self.now()) && self.now() < until {}
+        for sentence in self.output.give_up_own() {
+            self.remark(&sentence);
         }
     }
 

@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mio::{Interest, Poll};
 
@@ -21,6 +21,7 @@ use crate::logs::Limits;
 use crate::logs::link::FromWriter;
 
 use super::sinks::{Sink, Target};
+use super::streams::Streams;
 use crate::event_loop::{LOG_WRITER, watch};
 
 /// How long srvwrap waits for its files at the start, and for the last lines at its end.
@@ -35,8 +36,9 @@ pub(super) struct Writer {
     link: Option<LogWriter>,
     made_at: Time,
     restart_at: Option<Time>,
-    /// Who waits for files to be opened again, in order, and until when.
-    reopening: VecDeque<(Asker, Time)>,
+    /// Who waits for files to be opened again, in order, and until when. Nobody: has waited for too long, and what the log
+    /// writer says of it, late, is not for the next one.
+    reopening: VecDeque<(Option<Asker>, Time)>,
 }
 
 /// A file that cannot be opened at the start.
@@ -129,7 +131,7 @@ impl Writer {
             let _ = poll.registry().deregister(&mut mio::unix::SourceFd(&fd));
         }
         self.restart_at = Some(now.max(self.made_at + RESTART_PAUSE));
-        self.reopening.drain(..).map(|(asker, _)| asker).collect()
+        self.reopening.drain(..).filter_map(|(asker, _)| asker).collect()
     }
 
     /// Makes the next one where that is due. An error is a sentence, and it is tried again.
@@ -148,53 +150,50 @@ impl Writer {
     pub(super) fn reopen(&mut self, asker: Asker, now: Time) -> bool {
         let Some(link) = &mut self.link else { return false };
         link.reopen();
-        self.reopening.push_back((asker, now + REOPEN_LIMIT));
+        self.reopening.push_back((Some(asker), now + REOPEN_LIMIT));
         true
     }
 
     /// Who asked for what was done now.
     pub(super) fn reopened(&mut self) -> Option<Asker> {
-        self.reopening.pop_front().map(|(asker, _)| asker)
+        self.reopening.pop_front()?.0
     }
 
     /// Who has waited for too long for that.
     pub(super) fn late(&mut self, now: Time) -> Option<Asker> {
-        self.reopening.front().filter(|(_, limit)| *limit <= now)?;
-        self.reopened()
+        let late = |(asker, limit): &&mut (Option<Asker>, Time)| asker.is_some() && *limit <= now;
+        self.reopening.iter_mut().find(late)?.0.take()
     }
 
     pub(super) fn next_turn(&self) -> Option<Time> {
-        let late = self.reopening.front().map(|(_, limit)| *limit);
+        let late = self.reopening.iter().find(|(asker, _)| asker.is_some()).map(|(_, limit)| *limit);
         [self.restart_at, late].into_iter().flatten().min()
     }
 
-    /// Waits until what is left for files is in their rings, as long as they take some of it, but not beyond `until`. False
-    /// where it was in vain.
-    pub(super) fn take_all(
-        &mut self,
-        limits: &Limits,
-        sinks: &mut [Sink],
-        now: Time,
-        until: Instant,
-    ) -> bool {
-        const MOST_WAITS: u8 = 50;
+    /// Waits until what is left for files is in their rings, so long at most; what is left in pipes as well.
+    pub(super) fn take_all(&mut self, limits: &Limits, sinks: &mut [Sink], streams: &mut Streams, now: Time) {
         const WAIT: Duration = Duration::from_millis(100);
-        let mut waits = 0;
-        while waits < MOST_WAITS && monotonic() < until {
-            let mut wakes = false;
+        if self.link.is_none() && sinks.iter().any(|sink| sink.path().is_some()) {
+            // The one before has died just now: there is no time for a pause.
+            self.link = LogWriter::start(limits).ok();
+            sinks.iter().for_each(|sink| self.open(sink));
+        }
+        // By the clock: a log writer that says often that there is a little room is not one that says nothing.
+        let until = monotonic() + PATIENCE;
+        while monotonic() < until {
+            let (read, is_held) = streams.read_last(sinks, now);
+            let mut wakes = read.iter().any(|pumped| pumped.wake);
             for sink in sinks.iter_mut().filter(|sink| sink.path().is_some()) {
                 wakes |= sink.pump(now).wake;
             }
             if wakes {
                 self.wake();
             }
-            if !sinks.iter().any(Sink::has_left_for_ring) {
-                return true;
+            if !is_held && !sinks.iter().any(Sink::has_left_for_ring) {
+                return;
             }
-            let Some(link) = &mut self.link else { return false };
-            if !link.wait(WAIT) {
-                waits += 1;
-            }
+            let Some(link) = &mut self.link else { return };
+            link.wait(WAIT);
             while let Some(heard) = link.receive() {
                 if matches!(heard, Heard::Died { .. }) {
                     self.link = LogWriter::start(limits).ok();
@@ -203,7 +202,6 @@ impl Writer {
                 }
             }
         }
-        false
     }
 
     /// The end. Where the log writer dies in it another one goes on, once.

@@ -177,12 +177,13 @@ impl Archives {
         }
     }
 
-    /// Whether it is to be tried again: not where it was removed meanwhile.
+    /// False where nobody misses it: it has gone, or is about to.
+    #[must_use]
     pub(super) fn compress_failed(&mut self, now: Time, name: &OsStr) -> bool {
         self.compressing = None;
-        let Some(archive) = self.at(name) else { return false };
+        let Some(archive) = self.at(name).filter(|archive| !archive.removing) else { return false };
         archive.retry.failed(now, COMPRESS_AGAIN);
-        archive.plain.is_some() && !archive.removing
+        true
     }
 
     pub(super) fn removed(&mut self, name: &OsStr) {

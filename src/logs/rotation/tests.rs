@@ -422,6 +422,20 @@ fn an_archive_that_could_not_be_compressed_lets_others_go_first_and_is_tried_aga
 }
 
 #[test]
+fn an_archive_that_has_gone_while_it_was_compressed_is_no_trouble() {
+    let mut stage = Stage::new(Limits { keep: 1, ..LIMITS });
+    stage.write(&line(100));
+    stage.write(&line(100));
+    let gone = stage.archives[0].0.clone();
+    stage.write(&line(100));
+    assert_ne!(stage.archives[0].0, gone);
+    stage.tell(Event::CompressFailed { archive: gone.clone(), why: "cannot read it".into() });
+    stage.perform();
+    let kept = stage.archives[0].0.clone();
+    assert_eq!(stage.said, [Effect::Compress { archive: gone }, Effect::Compress { archive: kept }]);
+}
+
+#[test]
 fn an_archive_that_is_there_twice_is_compressed_again_and_not_just_removed() {
     let mut stage = Stage::new(LIMITS);
     let name = "app.log.20261119T100000.000Z";

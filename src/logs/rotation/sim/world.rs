@@ -262,7 +262,7 @@ impl World {
     fn happened(&mut self, event: Event) {
         self.tell(|| format!("{event:?}"));
         let failed = match &event {
-            // What was removed meanwhile need not be compressed.
+            // One that was removed meanwhile is missed by nobody.
             Event::CompressFailed { archive, .. } if self.disk.at(&archive.to_string_lossy()).is_none() => {
                 None
             }
