@@ -99,6 +99,8 @@ fn what_goes_elsewhere_is_told_and_what_is_there_is_shown() {
     );
     let why = shown("plain", ["/dev/null", "a", "a"], &[("a", "1\n")], &["--stream=stdout"]).failed(1);
     assert!(why.starts_with("stdout is not kept"), "{why}");
+    let why = shown("plain", ["a", "a", "-"], &[("a", "1\n")], &["--stream=notices"]).failed(1);
+    assert!(why.starts_with("notices go to srvwrap's own stderr"), "{why}");
     let told = shown("plain", ["-", "-", "a"], &[("a", "1\n")], &[]);
     assert_eq!((told.code, told.stdout.concat(), told.stderr.len()), (0, "1".to_owned(), 1), "{told:?}");
     let told = shown("plain", ALL, &[], &[]);

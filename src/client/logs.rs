@@ -162,12 +162,13 @@ impl Found {
                 Some(only) => stream == only,
                 None => wanted.slot.is_none() || stream != LogStream::Notices,
             };
-            let goes_to = |own: &str| format!("{name} goes to srvwrap's own {own}");
+            let (goes, is) = if stream == LogStream::Notices { ("go", "are") } else { ("goes", "is") };
+            let goes_to = |own: &str| format!("{name} {goes} to srvwrap's own {own}");
             match LogPath::of_file(&place.0) {
                 _ if !is_wanted => {}
                 Some(path) if !files.contains(&path) => files.push(path),
                 Some(_) => {}
-                None if place.0 == "/dev/null" => elsewhere.push(format!("{name} is not kept")),
+                None if place.0 == "/dev/null" => elsewhere.push(format!("{name} {is} not kept")),
                 None if place.0 == "/dev/stdout" => elsewhere.push(goes_to("stdout")),
                 None if place.0 == "/dev/stderr" => elsewhere.push(goes_to("stderr")),
                 None => elsewhere.push(goes_to(own)),
