@@ -128,10 +128,14 @@ fn log_file(file: &LogFile) -> Option<String> {
 
 fn waiting(waiting: &Waiting) -> String {
     let Waiting { slot, retry_in, failures, message } = waiting;
-    let retry_in = Took(*retry_in);
+    let next = match retry_in.as_millis() {
+        // It would read as 0.0s.
+        0..100 => "now".to_owned(),
+        _ => format!("in {}", Took(*retry_in)),
+    };
     match failures {
-        0 | 1 => format!("slot {slot} failed: {message}; next try in {retry_in}"),
-        _ => format!("slot {slot} failed {failures} times in a row; last: {message}; next try in {retry_in}"),
+        0 | 1 => format!("slot {slot} failed: {message}; next try {next}"),
+        _ => format!("slot {slot} failed {failures} times in a row; last: {message}; next try {next}"),
     }
 }
 
@@ -253,6 +257,15 @@ pub(super) mod tests {
             deploy: None,
             listeners: Vec::new(),
             logs: Logs::default(),
+        }
+    }
+
+    #[test]
+    fn a_try_that_is_due_is_due_now() {
+        for (millis, next) in [(0, "now"), (99, "now"), (100, "in 0.1s"), (12_000, "in 12s")] {
+            let retry_in = Duration::from_millis(millis);
+            let known = Waiting { slot: 3, retry_in, failures: 1, message: "it broke".to_owned() };
+            assert_eq!(waiting(&known), format!("slot 3 failed: it broke; next try {next}"));
         }
     }
 
