@@ -14,6 +14,7 @@
 use std::cmp::Reverse;
 use std::ffi::OsStr;
 
+use crate::units::size_in_words;
 use crate::wire::control::message::{Deployed, Outcome};
 use crate::wire::control::status::{Deploying, Listener, LogFile, Status, Waiting, Worker};
 use crate::wire::control::text::Text;
@@ -116,8 +117,9 @@ fn log_file(file: &LogFile) -> Option<String> {
         true => trouble.clone(),
         false => format!("{path}: {trouble}"),
     });
-    let (were, bytes) = (if file.dropped_lines == 1 { " was" } else { "s were" }, Bytes(file.dropped_bytes));
-    let dropped = format!("{} line{were} dropped ({bytes})", file.dropped_lines);
+    let were = if file.dropped_lines == 1 { " was" } else { "s were" };
+    let dropped =
+        format!("{} line{were} dropped ({})", file.dropped_lines, size_in_words(file.dropped_bytes));
     match (trouble, file.dropped_lines) {
         (None, 0) => None,
         (Some(trouble), 0) => Some(clean(&trouble)),
@@ -286,9 +288,9 @@ pub(super) mod tests {
         ];
         let lines = status(&known).lines(usize::MAX);
         let told = [
-            "/b.log: 1 line was dropped (2K)",
+            "/b.log: 1 line was dropped (2.0 KiB)",
             "cannot write /c.log: no\\nroom",
-            "/d.log: it is slow; 3 lines were dropped (6K)",
+            "/d.log: it is slow; 3 lines were dropped (6.0 KiB)",
         ];
         assert_eq!(lines[2..5], told);
     }
