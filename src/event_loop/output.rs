@@ -134,7 +134,7 @@ impl Output {
         let mut output = Output {
             logs: logs.clone(),
             journal: variable("JOURNAL_STREAM"),
-            no_color: !variable("NO_COLOR").is_empty(),
+            no_color: !variable("NO_COLOR").is_empty() || variable("TERM") == "dumb",
             sinks: Vec::new(),
             notices: None,
             streams: Streams::default(),
