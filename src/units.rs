@@ -118,7 +118,7 @@ pub(crate) fn size_in_words(bytes: u64) -> String {
     // What rounds to 1024 of a unit is one of the next.
     let (unit, name) = match bytes {
         ..1_048_064 => (1 << 10, "KiB"),
-        ..1_073_217_536 => (1 << 20, "MiB"),
+        1_048_064..1_073_217_536 => (1 << 20, "MiB"),
         _ => (1 << 30, "GiB"),
     };
     // Below 9.95, which rounds to ten.
