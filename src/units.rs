@@ -4,7 +4,7 @@
 //! exponents, no `1m30s`. Reckoned in whole nanoseconds, so that what is written is what is meant.
 //!
 //! `10485760`, `10M`, `10MiB`, `10mb`: all of them the same size, since K, M and G are powers of 1024 here whatever
-//! stands behind them. Whole numbers only.
+//! stands behind them. Whole numbers only. As srvwrap writes them: `712 B`, `9.7 MiB`, `98 KiB`.
 //!
 //! What this module does not do: know which option the text was given to, or whether zero makes sense there.
 
@@ -110,6 +110,25 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, SizeError> {
     number.checked_mul(1 << shift).filter(|bytes| *bytes <= LARGEST).ok_or(SizeError::TooLarge)
 }
 
+/// A size as it stands in a sentence: rounded, below ten of a unit to a tenth of it.
+pub(crate) fn size_in_words(bytes: u64) -> String {
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    // What rounds to 1024 of a unit is one of the next.
+    let (unit, name) = match bytes {
+        ..1_048_064 => (1 << 10, "KiB"),
+        1_048_064..1_073_217_536 => (1 << 20, "MiB"),
+        _ => (1 << 30, "GiB"),
+    };
+    // Below 9.95, which rounds to ten.
+    if bytes / 10 < unit && bytes * 20 < unit * 199 {
+        let tenths = (bytes * 10 + unit / 2) / unit;
+        return format!("{}.{} {name}", tenths / 10, tenths % 10);
+    }
+    format!("{} {name}", bytes / unit + (bytes % unit) / (unit / 2))
+}
+
 /// What the kernel counts places in a file by.
 const LARGEST: u64 = i64::MAX as u64;
 
@@ -135,6 +154,29 @@ mod tests {
             ("007s", 7_000),
         ] {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_size_is_rounded_and_below_ten_has_a_tenth() {
+        const K: u64 = 1024;
+        const M: u64 = 1024 * K;
+        const G: u64 = 1024 * M;
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (K, "1.0 KiB"),
+            (10_188, "9.9 KiB"),
+            (10_189, "10 KiB"),
+            (100_352, "98 KiB"),
+            (M - 513, "1023 KiB"),
+            (M - 512, "1.0 MiB"),
+            (9 * M + 700 * K, "9.7 MiB"),
+            (10 * M, "10 MiB"),
+            (G - M / 2, "1.0 GiB"),
+            (u64::MAX, "17179869184 GiB"),
+        ] {
+            assert_eq!(size_in_words(bytes), text);
         }
     }
 

@@ -91,6 +91,34 @@ fn the_lines_of_a_slot_are_in_its_file_or_tell_it() {
 }
 
 #[test]
+fn a_stream_whose_lines_do_not_tell_their_slot_is_named() {
+    for (places, mixed, apart) in
+        [(["{slot}", "a", "n"], "stderr", "stdout"), (["a", "{slot}", "n"], "stdout", "stderr")]
+    {
+        let why = shown("plain", places, &[("a", "1\n")], &["--slot=1"]).failed(1);
+        let expected = format!("--slot 1: {mixed} of all slots is in one file, whose lines do not tell; ");
+        assert!(why.starts_with(&expected) && why.contains(&format!("give --stream {apart}, or ")), "{why}");
+    }
+}
+
+#[test]
+fn a_slot_that_there_is_not_is_refused_unless_it_has_left_lines() {
+    let stamp = "2026-11-20T10:00:00.123Z";
+    let text = format!("{stamp} x.0 | zero\n{stamp} x.7 | seven\n");
+    let apart = ["{slot}.log", "{slot}.log", "srvwrap.log"];
+    for (format, places) in [("plain", apart), ("plain", ALL), ("prefix", ALL)] {
+        let files = [("0.log", "zero\n"), ("stdout.log", &text)];
+        let why = shown(format, places, &files, &["--slot", "9"]).failed(1);
+        assert_eq!(why, "--slot 9: no such slot; there are 0 to 1", "{format} {places:?}");
+    }
+    assert_eq!(shown("plain", apart, &[("7.log", "seven\n")], &["--slot=7"]).done(), ["seven"]);
+    let lines = shown("prefix", ALL, &[("stdout.log", &text)], &["--slot=7"]).done();
+    assert!(lines.iter().any(|line| line.ends_with("seven")), "{lines:?}");
+    let told = shown("plain", apart, &[("0.log", "zero\n")], &["--slot=1"]);
+    assert_eq!((told.code, told.stdout.len()), (0, 0), "it is there, and has written nothing: {told:?}");
+}
+
+#[test]
 fn what_goes_elsewhere_is_told_and_what_is_there_is_shown() {
     let why = shown("plain", ["-", "-", "-"], &[], &[]).failed(1);
     assert!(
@@ -99,6 +127,8 @@ fn what_goes_elsewhere_is_told_and_what_is_there_is_shown() {
     );
     let why = shown("plain", ["/dev/null", "a", "a"], &[("a", "1\n")], &["--stream=stdout"]).failed(1);
     assert!(why.starts_with("stdout is not kept"), "{why}");
+    let why = shown("plain", ["a", "a", "-"], &[("a", "1\n")], &["--stream=notices"]).failed(1);
+    assert!(why.starts_with("notices go to srvwrap's own stderr"), "{why}");
     let told = shown("plain", ["-", "-", "a"], &[("a", "1\n")], &[]);
     assert_eq!((told.code, told.stdout.concat(), told.stderr.len()), (0, "1".to_owned(), 1), "{told:?}");
     let told = shown("plain", ALL, &[], &[]);

@@ -49,7 +49,7 @@ const LAST_LINES: Duration = Duration::from_secs(10);
 /// Shows the last lines.
 pub(super) fn logs(socket: &Path, wanted: &LinesWanted, output: &mut Output) -> Result<u8, Trouble> {
     let (found, _) = Found::look(socket, wanted)?;
-    Ok(Shown::new(wanted, &found).map_or(FAILED, |mut shown| shown.begin(output)))
+    Ok(Shown::new(wanted, &found).map_or(FAILED, |mut shown| shown.begin(&found, wanted, output)))
 }
 
 /// Shows the last lines, and goes on until an interrupt, the end of srvwrap, or of who reads (0 each).
@@ -64,7 +64,7 @@ pub(super) fn follow(
     let Some(mut shown) = Shown::new(wanted, &found) else { return Ok(FAILED) };
     // Asked for first: an end is not missed.
     let mut events = if is_running { listen(socket) } else { None };
-    let code = shown.begin(output);
+    let code = shown.begin(&found, wanted, output);
     while let Some(connection) = &mut events {
         let stdout = stdout();
         let mut watched =
@@ -111,7 +111,7 @@ fn hear(events: &mut Connection, shown: &mut Shown) -> bool {
 /// Where logs are.
 struct Found {
     logs: Logs,
-    /// So many slots there are.
+    /// So many slots there are; none where nobody knows.
     slots: u32,
 }
 
@@ -149,25 +149,39 @@ impl Found {
         [stdout, stderr, notices].iter().any(|path| path.exists()).then_some(Found { logs, slots: 0 })
     }
 
-    /// The files of the streams that are wanted; and of the others where they go.
-    fn files(&self, wanted: &LinesWanted) -> (Vec<LogPath>, Vec<String>) {
+    /// A slot that is wanted now, and is not there. It may have been, and have left lines.
+    fn absent(&self, wanted: &LinesWanted) -> Option<u32> {
+        wanted.slot.filter(|slot| !wanted.follow && 0 < self.slots && self.slots <= *slot)
+    }
+
+    fn say_absent(&self, slot: u32) {
+        match self.slots {
+            1 => complain(&format_args!("--slot {slot}: no such slot; there is slot 0 alone")),
+            slots => complain(&format_args!("--slot {slot}: no such slot; there are 0 to {}", slots - 1)),
+        }
+    }
+
+    /// The files of the streams that are wanted, each with the first stream that goes there; and of the others where
+    /// they go.
+    fn files(&self, wanted: &LinesWanted) -> (Vec<(LogPath, &'static str)>, Vec<String>) {
         let streams = [
             (LogStream::Stdout, "stdout", "stdout", &self.logs.stdout),
             (LogStream::Stderr, "stderr", "stderr", &self.logs.stderr),
             (LogStream::Notices, "notices", "stderr", &self.logs.notices),
         ];
-        let (mut files, mut elsewhere) = (Vec::new(), Vec::new());
+        let (mut files, mut elsewhere) = (Vec::<(LogPath, &str)>::new(), Vec::new());
         for (stream, name, own, place) in streams {
             let is_wanted = match wanted.stream {
                 Some(only) => stream == only,
                 None => wanted.slot.is_none() || stream != LogStream::Notices,
             };
-            let goes_to = |own: &str| format!("{name} goes to srvwrap's own {own}");
+            let (goes, is) = if stream == LogStream::Notices { ("go", "are") } else { ("goes", "is") };
+            let goes_to = |own: &str| format!("{name} {goes} to srvwrap's own {own}");
             match LogPath::of_file(&place.0) {
                 _ if !is_wanted => {}
-                Some(path) if !files.contains(&path) => files.push(path),
+                Some(path) if !files.iter().any(|(known, _)| *known == path) => files.push((path, name)),
                 Some(_) => {}
-                None if place.0 == "/dev/null" => elsewhere.push(format!("{name} is not kept")),
+                None if place.0 == "/dev/null" => elsewhere.push(format!("{name} {is} not kept")),
                 None if place.0 == "/dev/stdout" => elsewhere.push(goes_to("stdout")),
                 None if place.0 == "/dev/stderr" => elsewhere.push(goes_to("stderr")),
                 None => elsewhere.push(goes_to(own)),
@@ -192,23 +206,24 @@ struct Shown {
 impl Shown {
     /// None where there is nothing to show; why, was said.
     fn new(wanted: &LinesWanted, found: &Found) -> Option<Shown> {
-        let (patterns, elsewhere) = found.files(wanted);
+        let (files, elsewhere) = found.files(wanted);
         if !elsewhere.is_empty() {
-            let remedy = if patterns.is_empty() { "; look where it was started" } else { "" };
+            let remedy = if files.is_empty() { "; look where it was started" } else { "" };
             complain(&format_args!("{}{remedy}", elsewhere.join(", ")));
         }
-        let first = patterns.first()?;
-        let is_apart = patterns.iter().all(LogPath::is_per_slot);
+        let is_apart = files.iter().all(|(path, _)| path.is_per_slot());
         let of = match wanted.slot.filter(|_| !is_apart) {
             None => Of::All,
             Some(slot) => Of::slot(slot, &found.logs.format).or_else(|| {
-                complain(&format_args!(
-                    "--slot {slot}: the lines of all slots are in one file, and do not tell; start srvwrap with \
-                     --log-format prefix, or with {{slot}} in the path"
-                ));
+                match found.absent(wanted) {
+                    Some(slot) => found.say_absent(slot),
+                    None => say_mixed(slot, &files),
+                }
                 None
             })?,
         };
+        let patterns: Vec<LogPath> = files.into_iter().map(|(path, _)| path).collect();
+        let first = patterns.first()?;
         let is_one = patterns.len() == 1 && (wanted.slot.is_some() || !first.is_per_slot());
         let printer = Printer { tells: !is_one && found.logs.format != "json", latest: None };
         let (slot, slots, lines) = (wanted.slot, found.slots, wanted.lines);
@@ -229,11 +244,14 @@ impl Shown {
     }
 
     /// Shows the last lines of each, and returns the exit code of it.
-    fn begin(&mut self, output: &mut Output) -> u8 {
-        let (mut code, mut is_there) = (0, false);
+    fn begin(&mut self, found: &Found, wanted: &LinesWanted, output: &mut Output) -> u8 {
+        let (mut code, mut is_there, mut came) = (0, false, false);
         for path in self.paths() {
             let (of, shown_as, printer) = (self.of.clone(), path.clone(), &mut self.printer);
-            let mut show = |text: &[u8]| printer.write(&shown_as, text, output);
+            let mut show = |text: &[u8]| {
+                came = true;
+                printer.write(&shown_as, text, output);
+            };
             match Followed::begin(path, self.lines, of, &mut show) {
                 Ok(file) => {
                     is_there |= file.is_there();
@@ -244,6 +262,10 @@ impl Shown {
                     code = FAILED;
                 }
             }
+        }
+        if let Some(slot) = found.absent(wanted).filter(|_| !came && code == 0) {
+            found.say_absent(slot);
+            return FAILED;
         }
         if !is_there && code == 0 {
             let paths: Vec<String> =
@@ -276,6 +298,21 @@ impl Shown {
             });
         }
         came
+    }
+}
+
+/// The lines of this slot cannot be told from others.
+fn say_mixed(slot: u32, files: &[(LogPath, &str)]) {
+    const REMEDY: &str = "start srvwrap with --log-format prefix, or with {slot} in the path";
+    let apart = files.iter().find(|(path, _)| path.is_per_slot());
+    let mixed = files.iter().find(|(path, _)| !path.is_per_slot());
+    match apart.zip(mixed) {
+        Some(((_, apart), (_, mixed))) => complain(&format_args!(
+            "--slot {slot}: {mixed} of all slots is in one file, whose lines do not tell; give --stream {apart}, or {REMEDY}"
+        )),
+        None => complain(&format_args!(
+            "--slot {slot}: the lines of all slots are in one file, and do not tell; {REMEDY}"
+        )),
     }
 }
 

@@ -14,6 +14,7 @@
 use std::cmp::Reverse;
 use std::ffi::OsStr;
 
+use crate::units::size_in_words;
 use crate::wire::control::message::{Deployed, Outcome};
 use crate::wire::control::status::{Deploying, Listener, LogFile, Status, Waiting, Worker};
 use crate::wire::control::text::Text;
@@ -116,8 +117,9 @@ fn log_file(file: &LogFile) -> Option<String> {
         true => trouble.clone(),
         false => format!("{path}: {trouble}"),
     });
-    let (were, bytes) = (if file.dropped_lines == 1 { " was" } else { "s were" }, Bytes(file.dropped_bytes));
-    let dropped = format!("{} line{were} dropped ({bytes})", file.dropped_lines);
+    let were = if file.dropped_lines == 1 { " was" } else { "s were" };
+    let dropped =
+        format!("{} line{were} dropped ({})", file.dropped_lines, size_in_words(file.dropped_bytes));
     match (trouble, file.dropped_lines) {
         (None, 0) => None,
         (Some(trouble), 0) => Some(clean(&trouble)),
@@ -128,10 +130,14 @@ fn log_file(file: &LogFile) -> Option<String> {
 
 fn waiting(waiting: &Waiting) -> String {
     let Waiting { slot, retry_in, failures, message } = waiting;
-    let retry_in = Took(*retry_in);
+    let next = match retry_in.as_millis() {
+        // It would read as 0.0s.
+        0..100 => "now".to_owned(),
+        _ => format!("in {}", Took(*retry_in)),
+    };
     match failures {
-        0 | 1 => format!("slot {slot} failed: {message}; next try in {retry_in}"),
-        _ => format!("slot {slot} failed {failures} times in a row; last: {message}; next try in {retry_in}"),
+        0 | 1 => format!("slot {slot} failed: {message}; next try {next}"),
+        _ => format!("slot {slot} failed {failures} times in a row; last: {message}; next try {next}"),
     }
 }
 
@@ -257,6 +263,15 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_try_that_is_due_is_due_now() {
+        for (millis, next) in [(0, "now"), (99, "now"), (100, "in 0.1s"), (12_000, "in 12s")] {
+            let retry_in = Duration::from_millis(millis);
+            let known = Waiting { slot: 3, retry_in, failures: 1, message: "it broke".to_owned() };
+            assert_eq!(waiting(&known), format!("slot 3 failed: it broke; next try {next}"));
+        }
+    }
+
+    #[test]
     fn a_log_file_is_told_only_where_something_is_wrong_with_it() {
         let file = |path: &str, dropped_lines, trouble: Option<&str>| LogFile {
             path: path.into(),
@@ -273,9 +288,9 @@ pub(super) mod tests {
         ];
         let lines = status(&known).lines(usize::MAX);
         let told = [
-            "/b.log: 1 line was dropped (2K)",
+            "/b.log: 1 line was dropped (2.0 KiB)",
             "cannot write /c.log: no\\nroom",
-            "/d.log: it is slow; 3 lines were dropped (6K)",
+            "/d.log: it is slow; 3 lines were dropped (6.0 KiB)",
         ];
         assert_eq!(lines[2..5], told);
     }

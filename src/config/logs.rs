@@ -31,6 +31,8 @@ pub(super) fn logs(
     if notices.value.to_string_lossy().contains("{slot}") {
         return Err(notices.refused_with("notices are of no slot; give a path without {slot}"));
     }
+    refuse_other_placeholder(stdout)?;
+    refuse_other_placeholder(stderr)?;
     let logs = Logs {
         stdout: destination(stdout, Own::Stdout)?,
         stderr: destination(stderr, Own::Stderr)?,
@@ -79,6 +81,24 @@ fn destination(
         Some(own) => Ok(Destination::Own(own)),
         None => Ok(Destination::Null),
     }
+}
+
+/// Refuses what was meant as `{slot}`: a word in braces, or `{slot` without its end. A file may be called so, but then
+/// all slots would be in it.
+fn refuse_other_placeholder(given: &Given) -> Result<(), UsageError> {
+    let value = given.value.to_string_lossy();
+    for part in value.split('{').skip(1) {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_lowercase());
+        let word = &part[..part.len() - rest.len()];
+        if rest.starts_with('}') && !word.is_empty() && word != "slot" {
+            let because = format!("nothing stands for {{{word}}}; give {{slot}} for one file a slot");
+            return Err(given.refused_with(because));
+        }
+        if word.starts_with("slot") && !rest.starts_with('}') {
+            return Err(given.refused_with("{slot has no end; give {slot} for one file a slot"));
+        }
+    }
+    Ok(())
 }
 
 /// The names that Linux has for what a process was given as its output.

@@ -14,6 +14,8 @@
 
 use memchr::memchr_iter;
 
+use crate::units::size_in_words;
+
 use super::backlog::Gap;
 use super::block::{Block, Ends, character_end};
 use super::{Format, Own};
@@ -224,15 +226,7 @@ fn escape_byte(byte: u8, out: &mut Vec<u8>) {
 pub(crate) fn missing(gap: Gap, why: &str) -> String {
     let Gap { lines, bytes } = gap;
     let (noun, were) = if lines == 1 { ("line", "was") } else { ("lines", "were") };
-    format!("{lines} {noun} ({}) {were} dropped: {why}", size(bytes))
-}
-
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..=1023 => format!("{bytes} B"),
-        1024..=1_048_575 => format!("{} KiB", bytes / 1024),
-        _ => format!("{} MiB", bytes / (1024 * 1024)),
-    }
+    format!("{lines} {noun} ({}) {were} dropped: {why}", size_in_words(bytes))
 }
 
 #[cfg(test)]

@@ -55,13 +55,15 @@ const LOOKED_AT: Duration = Duration::from_secs(5);
 const PIECE_BYTES: usize = 64 * 1024;
 
 impl Followed {
-    /// Shows the last lines; of archives too, where the file has not so many. An error is a sentence.
+    /// Shows the last lines that are whole at this moment; of archives too, where the file has not so many. What comes
+    /// meanwhile is for [`Followed::go_on`]. An error is a sentence.
     pub(super) fn begin(path: PathBuf, wanted: usize, of: Of, show: Show<'_>) -> Result<Followed, String> {
         let cannot = |error: &io::Error| format!("cannot read {}: {}", path.display(), words(error));
         let file = open(&path).map_err(|error| cannot(&error))?;
-        let (mut start, mut missing) = (0, wanted);
+        let (mut start, mut end, mut missing) = (0, 0, wanted);
         if let Some(file) = &file {
-            let end = file.metadata().map_err(|error| cannot(&error))?.len();
+            let length = file.metadata().map_err(|error| cannot(&error))?.len();
+            end = whole_lines_end(file, length).map_err(|error| cannot(&error))?;
             let found = last_lines(file, end, wanted, &of).map_err(|error| cannot(&error))?;
             (start, missing) = (found.start, wanted - found.lines);
         }
@@ -73,7 +75,7 @@ impl Followed {
         let file = file.map(|file| Open { file, at: start, lines: Lines::new(of.clone(), 0) });
         let mut followed = Followed { path, of, file, old: Vec::new(), after: newest(archives) };
         if let Some(file) = &mut followed.file {
-            file.read(show);
+            file.read_to(end, show);
         }
         Ok(followed)
     }
@@ -146,15 +148,22 @@ impl Followed {
 impl Open {
     /// All that is there. What cannot be read now is tried again the next time.
     fn read(&mut self, show: Show<'_>) {
-        let mut piece = vec![0; PIECE_BYTES];
-        while let Ok(count @ 1..) = self.file.read_at(&mut piece, self.at) {
-            self.at += count as u64;
-            self.lines.feed(&piece[..count], show);
-        }
+        self.read_to(u64::MAX, show);
         // It was truncated: copied, and begun anew.
         if self.file.metadata().is_ok_and(|found| found.len() < self.at) {
             self.lines.end(show);
             self.at = 0;
+        }
+    }
+
+    /// As far as this, or all that is there.
+    fn read_to(&mut self, end: u64, show: Show<'_>) {
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            let room = usize::try_from(end - self.at).unwrap_or(usize::MAX).min(PIECE_BYTES);
+            let Ok(count @ 1..) = self.file.read_at(&mut piece[..room], self.at) else { return };
+            self.at += count as u64;
+            self.lines.feed(&piece[..count], show);
         }
     }
 }
@@ -180,13 +189,28 @@ fn is_same(one: &File, other: &File) -> bool {
     identity(one) == identity(other)
 }
 
+/// Where the last whole line ends of the bytes before `end`: somebody writes on what stands behind.
+fn whole_lines_end(file: &File, end: u64) -> io::Result<u64> {
+    let (mut piece, mut piece_end) = (vec![0; PIECE_BYTES], end);
+    while piece_end > 0 {
+        let piece_start = piece_end.saturating_sub(PIECE_BYTES as u64);
+        let bytes = &mut piece[..(piece_end - piece_start) as usize];
+        file.read_exact_at(bytes, piece_start)?;
+        if let Some(at) = memchr::memrchr(b'\n', bytes) {
+            return Ok(piece_start + at as u64 + 1);
+        }
+        piece_end = piece_start;
+    }
+    Ok(0)
+}
+
 /// Where the last lines begin, and how many they are.
 struct Last {
     start: u64,
     lines: usize,
 }
 
-/// Of the bytes before `end`, from there backwards.
+/// Of the bytes before `end`, which is the end of a line, from there backwards.
 fn last_lines(file: &File, end: u64, wanted: usize, of: &Of) -> io::Result<Last> {
     let mut last = Last { start: end, lines: 0 };
     let (mut piece, mut piece_end) = (vec![0; PIECE_BYTES], end);

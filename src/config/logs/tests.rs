@@ -99,6 +99,26 @@ fn two_streams_are_in_one_file_or_in_no_file_of_each_other() {
 }
 
 #[test]
+fn what_was_meant_as_the_slot_is_refused() {
+    for (value, because) in [
+        ("{slto}.log", "nothing stands for {slto}"),
+        ("a-{slot}/{pid}.log", "nothing stands for {pid}"),
+        ("a{slots}", "nothing stands for {slots}"),
+        ("{slot", "{slot has no end"),
+        ("{slot.log", "{slot has no end"),
+        ("{slot}-{slot", "{slot has no end"),
+    ] {
+        for option in ["--stdout", "--stderr"] {
+            let problem = format!("{option} {value}: {because}; give {{slot}} for one file a slot");
+            assert_eq!(error(&[option, value]), problem);
+        }
+    }
+    for value in ["{slot}", "{{slot}}", "{}", "{", "{Slot}", "{a-b}", "{x", "{1}", "a}", "sl{ot"] {
+        assert!(started(&[&format!("--stdout=a{value}")]).is_ok(), "{value}");
+    }
+}
+
+#[test]
 fn form_size_time_and_number_of_logs_are_as_they_were_given() {
     let line =
         "--log-format=json --max-log-size=1k --log-every=1d --log-keep=0 --log-total=1G --log-full=drop-old";

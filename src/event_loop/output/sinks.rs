@@ -538,7 +538,7 @@ mod tests {
         assert!(
             String::from_utf8(sink.gap_line(Gap { lines, bytes }))
                 .unwrap()
-                .ends_with("(1 MiB) were dropped: cannot write /srv/log: No space left on device\n")
+                .ends_with("(1.0 MiB) were dropped: cannot write /srv/log: No space left on device\n")
         );
     }
 }

@@ -89,6 +89,26 @@ fn the_last_lines_are_the_last_lines() {
 }
 
 #[test]
+fn what_comes_meanwhile_and_half_a_line_are_not_among_the_last_lines() {
+    let bench = bench();
+    bench.write("1\n2\n3\nhal");
+    for (wanted, expected) in [(1, "3\n"), (2, "2\n3\n"), (usize::MAX, "1\n2\n3\n")] {
+        assert_eq!(bench.begin(wanted).1, expected);
+    }
+    let mut text = Vec::new();
+    let mut write_on = |bytes: &[u8]| {
+        text.extend_from_slice(bytes);
+        bench.write("f\n5\n");
+    };
+    bench.write(&"x".repeat(2 * PIECE_BYTES));
+    let mut followed = Followed::begin(bench.path(), 2, Of::All, &mut write_on).unwrap();
+    assert_eq!(text, b"2\n3\n");
+    assert_eq!(news(&mut followed), format!("hal{}f\n5\n", "x".repeat(2 * PIECE_BYTES)));
+    fs::write(bench.path(), "half").unwrap();
+    assert_eq!(bench.begin(usize::MAX).1, "");
+}
+
+#[test]
 fn lines_over_many_pieces_are_found_from_behind() {
     let bench = bench();
     let line = |number: usize| format!("{number} {}\n", "x".repeat(number * 37 % 3000));
