@@ -103,7 +103,8 @@ fn only_archives_are_removed_and_those_of_a_crashed_run_count_among_them() {
     }
     let half = format!("{}.gz.tmp", stamp(16));
     let home = home.file(&half, "half");
-    let daemon = home.online(&[&["--log-keep=3", "--log-total=1M"][..], &program].concat());
+    let daemon =
+        home.online(&[&["--log-keep=3", "--max-log-size=1M", "--log-total=1M"][..], &program].concat());
     let expected: Vec<String> = (15..18).map(|day| format!("{}.gz", stamp(day))).collect();
     let is_archive =
         |name: &String| name.starts_with("stdout.log.2026011") && !name.starts_with("stdout.log.20260101");
