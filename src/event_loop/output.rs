@@ -12,8 +12,9 @@
 //! Nothing here waits either, but at the start, until each file is open, and at the end, until the last line is written;
 //! both for so long at most.
 //!
-//! `turns.rs` has what the loop does about all this, and `words.rs` what a worker that failed wrote last. What this file does not do: write to a file. The log writer
-//! does.
+//! `turns.rs` has what the loop does about all this, and `words.rs` what a worker that failed wrote last.
+//!
+//! What this file does not do: write to a file. The log writer does.
 
 mod sinks;
 mod streams;
