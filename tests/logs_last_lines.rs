@@ -4,7 +4,7 @@
 use crate::harness::command::told;
 use crate::harness::control::{get, post};
 use crate::harness::daemon::Home;
-use crate::harness::srvwrap;
+use crate::harness::{srvwrap, wait_until};
 
 /// From the second generation on it fails; its last words have no newline.
 const FAILS: &str = "[ $SRVWRAP_GENERATION = 1 ] && { echo online >&3; exec sleep 1000; }
@@ -66,7 +66,8 @@ fn a_scale_up_that_fails_shows_what_the_worker_wrote_last() {
     let told = told(home.path(), &["scale", "2"]);
     assert_eq!(told.code, 1, "{told:?}");
     assert!(told.stderr.iter().chain(&told.stdout).any(|line| line.contains("no second port")), "{told:?}");
-    assert!(home.text("srvwrap.log").contains(") wrote: no second port"));
+    // Another process writes it.
+    wait_until("it is in the log", || home.text("srvwrap.log").contains(") wrote: no second port"));
     daemon.stop();
 }
 
