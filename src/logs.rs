@@ -84,9 +84,7 @@ impl LogPath {
         path.extend_from_slice(rest.as_bytes());
         PathBuf::from(OsString::from_vec(path))
     }
-}
 
-impl LogPath {
     /// The slot whose file this is, where there is one for each.
     pub(crate) fn slot_of(&self, path: &Path) -> Option<u32> {
         let at = find_slot(self.0.as_os_str())?;

@@ -399,11 +399,10 @@ impl Output {
         }
     }
 
-    /// The end: what workers have left in their pipes is read. True where there was no room for all of it.
-    fn read_last(&mut self, now: Time) -> bool {
-        let (read, is_held) = self.streams.read_last(&mut self.sinks, now);
+    /// The end: what workers have left in their pipes is read, as far as there is room for it.
+    fn read_last(&mut self, now: Time) {
+        let (read, _) = self.streams.read_last(&mut self.sinks, now);
         read.into_iter().for_each(|pumped| self.take(pumped));
-        is_held
     }
 
     /// The log writer looks at its rings, if it slept where something came.
@@ -456,9 +455,7 @@ impl Output {
     }
 
     fn say_last(&mut self, sentence: String, now: Time) {
-        if let Some(sink) = self.notices.map(|notices| &mut self.sinks[notices]) {
-            sink.say(&Said { sentence, severity: Severity::Warning }, now);
-        }
+        self.say_one(&Said { sentence, severity: Severity::Warning }, now);
     }
 }
 
