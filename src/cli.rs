@@ -64,6 +64,9 @@ pub(crate) struct Options {
     /// in the order of the command line
     #[argh(option, from_str_fn(decoded))]
     pub(crate) listen: Vec<Given>,
+    /// how workers are handed the sockets
+    #[argh(option, from_str_fn(decoded), default = "default_of(\"--protocol\")")]
+    pub(crate) protocol: Given,
     /// when a worker counts as online
     #[argh(option, from_str_fn(decoded), default = "default_of(\"--ready\")")]
     pub(crate) ready: Given,

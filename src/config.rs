@@ -33,6 +33,7 @@ pub(crate) struct Config {
     pub(crate) count: u32,
     /// In the order of the command line. No two have the same name, or addresses that exclude each other.
     pub(crate) listeners: Vec<Listener>,
+    pub(crate) protocol: Protocol,
     pub(crate) policy: Policy,
     /// Whether the stop signal goes to a worker's first process alone.
     pub(crate) stop_leader_only: bool,
@@ -131,6 +132,17 @@ pub(crate) enum LogStream {
     Notices,
 }
 
+/// How workers are handed the listeners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Srvwrap,
+    Systemd,
+    ServerStarter,
+    Einhorn,
+    /// The one listener as their standard input.
+    Stdin,
+}
+
 /// What a worker reads as its standard input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stdin {
@@ -180,6 +192,7 @@ impl Config {
         files::are_apart(typed, in_background, &control, &listeners, surroundings)?;
         Ok(Config {
             count,
+            protocol: protocol(&options.protocol)?,
             policy,
             stop_leader_only: options.stop_leader_only,
             stdin: stdin(&options.stdin, count, surroundings)?,
@@ -231,9 +244,9 @@ fn typed_duration(given: &Given) -> Result<Option<Duration>, UsageError> {
 
 /// As they were typed, those that no deploy can change.
 fn for_a_new_one(options: &Options) -> Vec<String> {
-    let Options { ready, stop_timeout, stop_signal, on_crash, stdin, stdout, stderr, log, .. } = options;
+    let Options { protocol, ready, stop_timeout, stop_signal, on_crash, stdin, stdout, stderr, log, .. } = options;
     let Options { log_format, max_log_size, log_keep, log_full, log_every, log_total, .. } = options;
-    let with_default = [ready, stop_timeout, stop_signal, on_crash, stdin];
+    let with_default = [protocol, ready, stop_timeout, stop_signal, on_crash, stdin];
     let with_default = with_default.into_iter().chain([log_format, max_log_size, log_keep, log_full]);
     let others = [&options.pid_file, &options.health, stdout, stderr, log, log_every, log_total];
     let switches =
@@ -304,6 +317,17 @@ fn count(workers: Option<&Given>, surroundings: &Surroundings) -> Result<u32, Us
 
 fn all_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn protocol(given: &Given) -> Result<Protocol, UsageError> {
+    match given.text() {
+        "srvwrap" => Ok(Protocol::Srvwrap),
+        "systemd" => Ok(Protocol::Systemd),
+        "server-starter" => Ok(Protocol::ServerStarter),
+        "einhorn" => Ok(Protocol::Einhorn),
+        "stdin" => Ok(Protocol::Stdin),
+        _ => Err(given.refused("no such way to hand sockets over")),
+    }
 }
 
 fn ready(given: &Given, online_option: &Given, online_timeout: Duration) -> Result<Ready, UsageError> {

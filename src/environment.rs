@@ -52,6 +52,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) node_channel: bool,
     /// In the order of their descriptors.
     pub(crate) listeners: &'a [Passing<'a>],
+    /// Where it may say `READY=1` and its like in datagrams.
+    pub(crate) notify_socket: Option<&'a OsStr>,
     /// Whether what JOURNAL_STREAM tells of srvwrap's stdout or stderr is true of the worker's.
     pub(crate) keeps_journal: bool,
 }
@@ -98,6 +100,10 @@ pub(crate) fn of_worker(base: &[(OsString, OsString)], facts: &Facts<'_>) -> Vec
     if facts.node_channel {
         set("NODE_CHANNEL_FD", NOTICE_FD.to_string());
     }
+    if let Some(path) = facts.notify_socket {
+        environment.push(("NOTIFY_SOCKET".into(), path.to_os_string()));
+    }
+    let mut set = |name: &str, value: String| environment.push((name.into(), value.into()));
     for name in ["SRVWRAP_SLOT", "NAUGHT_WORKER", "NODE_APP_INSTANCE"] {
         set(name, facts.slot.to_string());
     }

@@ -93,6 +93,14 @@ pub(crate) static OPTIONS: &[OptionRow] = &[
         ..SWITCH
     },
     OptionRow {
+        long: "--protocol",
+        value: Some("srvwrap|systemd|server-starter|einhorn|stdin"),
+        remedy: "srvwrap, systemd, server-starter, einhorn or stdin",
+        default: Some("srvwrap"),
+        help: "How workers are handed the sockets, for programs that know another way.",
+        ..SWITCH
+    },
+    OptionRow {
         long: "--ready",
         value: Some("notify|exec|after=DURATION"),
         remedy: "notify, exec or after=DURATION",

@@ -81,6 +81,7 @@ fn a_program_alone_gets_the_documented_defaults() {
     let expected = Config {
         count: 1,
         listeners: vec![],
+        protocol: Protocol::Srvwrap,
         policy,
         stop_leader_only: false,
         stdin: Stdin::Null,
@@ -99,10 +100,11 @@ fn a_program_alone_gets_the_documented_defaults() {
 #[test]
 fn each_option_reaches_its_place() {
     let line = "-n4 -p8000 --ready=after=2s --online-timeout=3s --stop-timeout=4s --stop-signal=INT \
-                --stop-leader-only --on-crash=exit --bake=5s --node-channel";
+                --stop-leader-only --on-crash=exit --bake=5s --node-channel --protocol=einhorn";
     let expected = Config {
         count: 4,
         listeners: vec![Listener { name: None, address: Address::Port(8000) }],
+        protocol: Protocol::Einhorn,
         policy: Policy {
             ready: Ready::After(Duration::from_secs(2)),
             on_crash: OnCrash::Exit,

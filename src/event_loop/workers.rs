@@ -184,6 +184,7 @@ impl EventLoop {
             directory: spec.directory.as_path(),
             node_channel: program.node_channel,
             listeners: &passing,
+            notify_socket: None,
             keeps_journal: self.output.passes_own_on(),
         };
         let environment = environment::of_worker(&spec.environment, &facts);
