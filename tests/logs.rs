@@ -170,10 +170,10 @@ fn a_stdout_whose_reader_is_gone_is_said_once_and_workers_write_on() {
     let mut srvwrap = starting.with(|command| _ = command.stdout(writer)).online();
     let done = srvwrap.directory.path().join("done.0");
     wait_until("all is written", || done.exists());
-    let log = srvwrap.log();
     let words = "cannot write to stdout: Broken pipe; what workers write there is dropped";
+    wait_until("it is said", || srvwrap.has_said(words));
+    let log = srvwrap.stop();
     assert_eq!(log.matches(words).count(), 1, "{log}");
-    srvwrap.stop();
 }
 
 #[test]
