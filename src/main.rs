@@ -45,6 +45,8 @@ mod log;
 mod log_writer;
 mod logs;
 mod signal_names;
+#[cfg(test)]
+mod sim;
 mod start;
 mod sys;
 mod units;
