@@ -1,4 +1,5 @@
-//! What workers write, on its way to files and to srvwrap's own streams: whole, in order, and never in the way of anybody.
+//! What workers write, on its way to files and to srvwrap's own streams: whole, in order, and never in the way of
+//! anybody.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,7 +17,8 @@ use crate::harness::control::{Raw, post};
 use crate::harness::daemon::{Home, returned};
 use crate::harness::{pipe, proc, srvwrap, wait_until};
 
-/// Writes `$1` numbered lines, each with its slot before it and `$2` letters behind it, then makes the file `done.SLOT`.
+/// Writes `$1` numbered lines, each with its slot before it and `$2` letters behind it, then makes the file
+/// `done.SLOT`.
 const WRITES: &str = r#"
 echo online >&3
 awk -v slot="$SRVWRAP_SLOT" -v lines="$1" -v letters="$2" 'BEGIN {

@@ -9,8 +9,8 @@
 //! Nothing is read that need not be: a stream that goes as it is to where srvwrap's own goes is inherited, and one that
 //! goes nowhere is /dev/null. Where nothing is read and nothing goes to a file, nothing here has any memory.
 //!
-//! Nothing here waits either, but at the start, until each file is open, and at the end, until the last line is written;
-//! both for so long at most.
+//! Nothing here waits either, but at the start, until each file is open, and at the end, until the last line is
+//! written; both for so long at most.
 //!
 //! `turns.rs` has what the loop does about all this, and `words.rs` what a worker that failed wrote last.
 //!
@@ -120,8 +120,8 @@ enum Route {
 }
 
 impl Output {
-    /// Opens each file that is known. An error is a sentence, with what to do where there is something; `elsewhere` is that
-    /// for what workers write.
+    /// Opens each file that is known. An error is a sentence, with what to do where there is something; `elsewhere` is
+    /// that for what workers write.
     pub(super) fn open(
         logs: &Logs,
         slots: u32,

@@ -47,7 +47,8 @@ impl EventLoop {
         self.output.wake_writer();
     }
 
-    /// The end: what workers have left is read, and a slow reader of our own streams is waited for, but no longer than 2 s.
+    /// The end: what workers have left is read, and a slow reader of our own streams is waited for, but no longer than
+    /// 2 s.
     pub(in crate::event_loop) fn finish_own_output(&mut self) {
         const LIMIT: Duration = Duration::from_secs(2);
         let until = self.now() + LIMIT;

@@ -1,9 +1,9 @@
 //! A directory where everything goes wrong, from a seed: every step of a rotation fails, others move and truncate the
 //! log, the clock steps, srvwrap is killed.
 //!
-//! `disk.rs` is the directory; `world.rs` is time and the one who writes, `world/perform.rs` carries the effects out, and
-//! both hold what must be so at every step; `world/outside.rs` is what others do, and how it must be in the end. A failing
-//! seed prints its story. `crate::sim` has what runs them, and how to run more of them or one.
+//! `disk.rs` is the directory; `world.rs` is time and the one who writes, `world/perform.rs` carries the effects out,
+//! and both hold what must be so at every step; `world/outside.rs` is what others do, and how it must be in the end. A
+//! failing seed prints its story. `crate::sim` has what runs them, and how to run more of them or one.
 
 mod disk;
 mod world;
