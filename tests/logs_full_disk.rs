@@ -138,3 +138,28 @@ fn a_stop_with_a_full_disk_tells_what_is_not_written_and_the_log_writer_gives_up
     assert!((10..20).contains(&took.as_secs()), "{took:?}");
     assert_eq!(fs::read(&file).unwrap().len(), written);
 }
+
+/// Its stdout.log alone is full; who looks into srvwrap.log finds out.
+#[test]
+fn a_daemon_that_stops_with_a_full_disk_tells_that_in_its_log() {
+    let home = Home::new();
+    let (Some(disk), Some(program)) = (SmallDisk::new(4), on_request(home.path())) else { return };
+    let path = disk.at("app.log").display().to_string();
+    let program = program.iter().map(String::as_str);
+    let daemon = home.online(&["-n1", "--stdout", &path].into_iter().chain(program).collect::<Vec<_>>());
+    disk.fill();
+    assert_eq!(request(home.path(), 0, LINES), LINES);
+    wait_until("it is told", || {
+        home.text("srvwrap.log").contains("No space left on device; lines wait in memory")
+    });
+    let stopped = told(home.path(), &["stop"]);
+    assert_eq!(
+        (stopped.code, stopped.stdout.last().map(String::as_str)),
+        (0, Some("stopped")),
+        "{stopped:?}"
+    );
+    assert!(!daemon.is_alive());
+    let sentence =
+        format!(" bytes of {path} are not written yet: cannot write {path}: No space left on device; ");
+    wait_until("its log writer tells", || home.text("srvwrap.log").contains(&sentence));
+}

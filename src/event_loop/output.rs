@@ -458,7 +458,8 @@ impl Output {
             }
             Finished::Failed { how } => format!("the log writer has ended: {how}; not every line is written"),
         };
-        // Where notices go to a file, nobody can be told.
+        // Where notices go to a file this lies in its ring: one that is left writes it, and of one that failed nobody
+        // hears.
         self.say_last(sentence, now);
     }
 
