@@ -5,9 +5,10 @@
 //!   srvwrap --stdout FILE lines ──> rotated files of 10 MiB, compressed
 //! ```
 //!
-//! Each gets 1 GiB of numbered lines of 100 bytes (SRVWRAP_BENCH_MIB for less), from one writer and from four, by turns.
-//! Then everything that is there is read: each line has to be whole, there once, and in its writer's order. Others are
-//! measured where they are installed (Debian: s6, runit, daemontools). `README.md` says how to read the table.
+//! Each gets 1 GiB of numbered lines of 100 bytes (SRVWRAP_BENCH_MIB for less), from one writer and from four, by
+//! turns. Then everything that is there is read: each line has to be whole, there once, and in its writer's order.
+//! Others are measured where they are installed (Debian: s6, runit, daemontools). `README.md` says how to read the
+//! table.
 //!
 //! What this file does not do: fail where an aim is missed: machines are too noisy for that.
 #![expect(clippy::disallowed_methods, reason = "a benchmark has a clock and children")]

@@ -6,8 +6,8 @@
 //!   srvwrap -n N program               the same program, under srvwrap   ─┴─> time to the first, time to all, ratio
 //! ```
 //!
-//! Both run by turns, several times, and medians are compared, so that what else the machine does is shared by both. The
-//! binary is the fully static release build, made here. `README.md` says how to read the table.
+//! Both run by turns, several times, and medians are compared, so that what else the machine does is shared by both.
+//! The binary is the fully static release build, made here. `README.md` says how to read the table.
 //!
 //! What this file does not do: measure requests, of which srvwrap sees none, or fail where an aim is missed: machines
 //! are too noisy for that.

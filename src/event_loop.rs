@@ -124,8 +124,8 @@ impl Parts {
 }
 
 impl EventLoop {
-    /// Opens every log, takes every place, binds every address and starts to boot. An error is a sentence, and nothing is
-    /// left behind but what the logs hold.
+    /// Opens every log, takes every place, binds every address and starts to boot. An error is a sentence, and nothing
+    /// is left behind but what the logs hold.
     pub(crate) fn new(start: &mut Start) -> Result<EventLoop, String> {
         let poll = Poll::new().map_err(|error| format!("cannot make an epoll instance: {error}"))?;
         let mut output = Output::open(&start.config.logs, start.config.count, start.elsewhere, &poll)?;

@@ -29,6 +29,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub(crate) use archive_name::without_stamp;
+
 /// Where a stream goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Destination {
@@ -128,24 +130,6 @@ impl LogPath {
 const MOST_SLOTS: u32 = 65535;
 /// Digits of the last of them.
 const LONGEST_SLOT: usize = 5;
-
-/// The file whose archive this path names: `app.log` of `app.log.20261120T100000.123Z`, with or without `.gz` or
-/// `.gz.tmp` behind it.
-pub(crate) fn without_stamp(path: &Path) -> Option<PathBuf> {
-    let bytes = path.as_os_str().as_bytes();
-    let bytes = bytes.strip_suffix(b".tmp").filter(|bytes| bytes.ends_with(b".gz")).unwrap_or(bytes);
-    let bytes = bytes.strip_suffix(b".gz").unwrap_or(bytes);
-    let (source, stamp) = bytes.split_at_checked(bytes.len().checked_sub(STAMP.len())?)?;
-    let is_stamp = stamp.iter().zip(STAMP).all(|(byte, form)| match form {
-        b'0' => byte.is_ascii_digit(),
-        _ => byte == form,
-    });
-    let has_name = source.last().is_some_and(|byte| *byte != b'/');
-    (is_stamp && has_name).then(|| PathBuf::from(OsStr::from_bytes(source)))
-}
-
-/// What stands behind a file's name in that of an archive; each 0 stands for a digit.
-const STAMP: &[u8] = b".00000000T000000.000Z";
 
 /// What stands for the slot's number in a path.
 const SLOT: &[u8] = b"{slot}";
@@ -249,27 +233,6 @@ mod tests {
             ("/a", "/a", None),
         ] {
             assert_eq!(path(one).common_slot(&path(two)), slot, "{one} {two}");
-        }
-    }
-
-    #[test]
-    fn only_the_name_of_an_archive_names_its_source() {
-        let stamp = ".20261120T100000.123Z";
-        for end in ["", ".gz", ".gz.tmp"] {
-            let archive = format!("/var/app.log{stamp}{end}");
-            assert_eq!(without_stamp(Path::new(&archive)), Some(PathBuf::from("/var/app.log")), "{end}");
-        }
-        for name in [
-            "/var/app.log",
-            "/app.log.1",
-            "/app.log.20261120",
-            "/app.log.gz",
-            "/.20261120T100000.123Z",
-            "/app.log.2026112xT100000.123Z",
-            "/app.log.20261120T100000.123Z.bak",
-            "/app.log.20261120T100000.123Z.tmp",
-        ] {
-            assert_eq!(without_stamp(Path::new(name)), None, "{name}");
         }
     }
 }

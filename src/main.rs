@@ -45,6 +45,8 @@ mod log;
 mod log_writer;
 mod logs;
 mod signal_names;
+#[cfg(test)]
+mod sim;
 mod start;
 mod sys;
 mod units;
@@ -196,5 +198,35 @@ fn surroundings(directory: PathBuf, last_word: Option<&OsString>) -> Surrounding
         directory,
         stdin_is_terminal: io::stdin().is_terminal(),
         processors: u32::try_from(processors).unwrap_or(u32::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    use sys::apart::{Apart, run_apart};
+
+    /// The hook is the whole process's.
+    #[test]
+    fn a_panic_is_told_in_the_log_file_and_never_through_a_link() {
+        let name = "tests::a_panic_is_told_in_the_log_file_and_never_through_a_link";
+        if run_apart(name, &Startup::plain()) == Apart::Done {
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let [log, link, strangers] = ["log", "link", "strangers"].map(|name| directory.path().join(name));
+        fs::write(&log, "before\n").unwrap();
+        fs::write(&strangers, "").unwrap();
+        symlink(&strangers, &link).unwrap();
+        // The second one has the first one to go on with.
+        tell_panics(log.clone());
+        tell_panics(link);
+        assert!(panic::catch_unwind(|| panic!("a fault of its own")).is_err());
+        let text = fs::read_to_string(&log).unwrap();
+        assert!(text.starts_with("before\nsrvwrap: panicked at src/main.rs:"), "{text}");
+        assert!(text.ends_with(":\na fault of its own\n"), "{text}");
+        assert_eq!(fs::read_to_string(&strangers).unwrap(), "");
     }
 }

@@ -294,6 +294,8 @@ fn a_daemon_that_is_killed_while_booting_is_told_as_that() {
 fn where_one_is_running_nothing_is_touched_and_start_fails() {
     let home = Home::new();
     let daemon = home.online(&with(&["--pid-file", "srvwrap.pid"], &IDLE));
+    // Another process writes it; this is the last that there is to say.
+    wait_until("all is in the log", || home.text("srvwrap.log").contains("workers online: 1, after "));
     let before = (home.text("srvwrap.log"), home.text("srvwrap.pid"), home.names());
     let returned = home.start(&with(&["--pid-file", "srvwrap.pid"], &IDLE));
     assert_eq!(returned.code, 1);

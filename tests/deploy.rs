@@ -161,8 +161,8 @@ fn a_hup_during_a_stop_is_refused_and_the_stop_goes_on() {
     assert!(!srvwrap.has_said("deploy"), "{}", srvwrap.log());
 }
 
-/// A worker that says offline in the middle of a deploy is replaced in its own generation, and must not be counted twice
-/// nor be missing when the new generation takes over.
+/// A worker that says offline in the middle of a deploy is replaced in its own generation, and must not be counted
+/// twice nor be missing when the new generation takes over.
 #[test]
 fn a_worker_that_goes_offline_during_a_deploy_leaves_the_pool_whole() {
     let program = r#"

@@ -129,7 +129,8 @@ fn scale_up_and_down(srvwrap: &mut Srvwrap) {
     wait_until("the worker of the highest slot has ended", || !is_alive(highest));
 }
 
-/// The example in Python, with a way to end that it does not foresee: USR1 is exit(1) in the middle of whatever it does.
+/// The example in Python, with a way to end that it does not foresee: USR1 is exit(1) in the middle of whatever it
+/// does.
 const CRASHING: &str = r#"
 import os, runpy, signal, sys
 signal.signal(signal.SIGUSR1, lambda *_: os._exit(1))
@@ -138,7 +139,8 @@ runpy.run_path(sys.argv[1], run_name="__main__")
 "#;
 
 /// Deaths that no server can prepare for, by KILL and by exit(1), between deploys and in them. A client may lose what
-/// the dead worker held: its one request under way, or its idle connection. It loses nothing else, and is never refused.
+/// the dead worker held: its one request under way, or its idle connection. It loses nothing else, and is never
+/// refused.
 #[test]
 fn a_killed_worker_takes_with_it_only_what_it_held() {
     let Some(python) = examples::python_itself() else { return };

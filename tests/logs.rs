@@ -1,4 +1,5 @@
-//! What workers write, on its way to files and to srvwrap's own streams: whole, in order, and never in the way of anybody.
+//! What workers write, on its way to files and to srvwrap's own streams: whole, in order, and never in the way of
+//! anybody.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,7 +17,8 @@ use crate::harness::control::{Raw, post};
 use crate::harness::daemon::{Home, returned};
 use crate::harness::{pipe, proc, srvwrap, wait_until};
 
-/// Writes `$1` numbered lines, each with its slot before it and `$2` letters behind it, then makes the file `done.SLOT`.
+/// Writes `$1` numbered lines, each with its slot before it and `$2` letters behind it, then makes the file
+/// `done.SLOT`.
 const WRITES: &str = r#"
 echo online >&3
 awk -v slot="$SRVWRAP_SLOT" -v lines="$1" -v letters="$2" 'BEGIN {
@@ -170,10 +172,10 @@ fn a_stdout_whose_reader_is_gone_is_said_once_and_workers_write_on() {
     let mut srvwrap = starting.with(|command| _ = command.stdout(writer)).online();
     let done = srvwrap.directory.path().join("done.0");
     wait_until("all is written", || done.exists());
-    let log = srvwrap.log();
     let words = "cannot write to stdout: Broken pipe; what workers write there is dropped";
+    wait_until("it is said", || srvwrap.has_said(words));
+    let log = srvwrap.stop();
     assert_eq!(log.matches(words).count(), 1, "{log}");
-    srvwrap.stop();
 }
 
 #[test]

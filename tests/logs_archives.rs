@@ -1,5 +1,5 @@
-//! Archives of log files: who compresses them may be killed or hang, what lies beside them may be anybody's, and only so
-//! many stay.
+//! Archives of log files: who compresses them may be killed or hang, what lies beside them may be anybody's, and only
+//! so many stay.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown, symlink};

@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::thread;
+use std::time::Instant;
+
+use nix::sys::signal::Signal;
 
 use crate::harness::command::told;
 use crate::harness::daemon::{Home, listener_at};
 use crate::harness::disk::SmallDisk;
 use crate::harness::lines::{assert_complete, kept_and_dropped, on_request, request, text_of};
-use crate::harness::{proc, wait_until};
+use crate::harness::{is_alive, proc, require, srvwrap, wait_until};
 
 const WORKERS: usize = 4;
 /// Of each, and of this size: more than all that can wait in memory.
@@ -100,4 +103,63 @@ fn with_drop_new_a_full_disk_stops_nobody_and_what_is_missing_is_counted_where_i
 #[test]
 fn with_drop_old_a_full_disk_stops_nobody_and_what_is_missing_is_counted_where_it_is_missing() {
     drops("drop-old");
+}
+
+/// srvwrap has said where the lines are, and ends as it was told to; its log writer waits for room a while longer.
+#[test]
+fn a_stop_with_a_full_disk_tells_what_is_not_written_and_the_log_writer_gives_up_in_the_end() {
+    let (Some(disk), Some(python)) = (SmallDisk::new(4), require::python()) else { return };
+    let file = disk.at("app.log");
+    let path = file.display().to_string();
+    let starting = srvwrap(["-n1", "--stdout", &path, "--max-log-size=0", &python, "request.py"]);
+    let _ = on_request(starting.path());
+    let mut srvwrap = starting.online();
+    assert_eq!(request(srvwrap.path(), 0, 10), 10);
+    wait_until("it is written", || fs::read_to_string(&file).is_ok_and(|text| text.lines().count() == 10));
+    disk.fill();
+    assert_eq!(request(srvwrap.path(), 0, 100), 110);
+    srvwrap.wait_for(&format!("cannot write {path}: No space left on device; lines wait in memory"));
+    let writer = proc::log_writer(srvwrap.pid() as i32).expect("there is a file");
+    let asked = Instant::now();
+    srvwrap.signal(Signal::SIGTERM);
+    assert_eq!(srvwrap.exit_code(), 0);
+    let written = fs::read(&file).unwrap().len();
+    let all: usize = (1..=110).map(|number| format!("0.1 {number} \n").len() + number * 7 % 190).sum();
+    let sentence = format!(
+        "srvwrap: {} bytes of {path} are not written yet: cannot write {path}: No space left on device; the log \
+         writer (pid {writer}) goes on until all is written, or for 10s in which nothing can be",
+        all - written
+    );
+    let log = srvwrap.log();
+    assert_eq!(log.lines().last(), Some(sentence.as_str()), "{log}");
+    assert!(is_alive(writer));
+    wait_until("it gives up", || !is_alive(writer));
+    let took = asked.elapsed();
+    assert!((10..20).contains(&took.as_secs()), "{took:?}");
+    assert_eq!(fs::read(&file).unwrap().len(), written);
+}
+
+/// Its stdout.log alone is full; who looks into srvwrap.log finds out.
+#[test]
+fn a_daemon_that_stops_with_a_full_disk_tells_that_in_its_log() {
+    let home = Home::new();
+    let (Some(disk), Some(program)) = (SmallDisk::new(4), on_request(home.path())) else { return };
+    let path = disk.at("app.log").display().to_string();
+    let program = program.iter().map(String::as_str);
+    let daemon = home.online(&["-n1", "--stdout", &path].into_iter().chain(program).collect::<Vec<_>>());
+    disk.fill();
+    assert_eq!(request(home.path(), 0, LINES), LINES);
+    wait_until("it is told", || {
+        home.text("srvwrap.log").contains("No space left on device; lines wait in memory")
+    });
+    let stopped = told(home.path(), &["stop"]);
+    assert_eq!(
+        (stopped.code, stopped.stdout.last().map(String::as_str)),
+        (0, Some("stopped")),
+        "{stopped:?}"
+    );
+    assert!(!daemon.is_alive());
+    let sentence =
+        format!(" bytes of {path} are not written yet: cannot write {path}: No space left on device; ");
+    wait_until("its log writer tells", || home.text("srvwrap.log").contains(&sentence));
 }

@@ -1,5 +1,5 @@
-//! srvwrap's own stdout and stderr, where what workers write goes through srvwrap: closed, full, gone, slow, a terminal,
-//! a journal.
+//! srvwrap's own stdout and stderr, where what workers write goes through srvwrap: closed, full, gone, slow, a
+//! terminal, a journal.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};

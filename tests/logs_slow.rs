@@ -49,8 +49,10 @@ fn a_stdout_that_is_read_slowly_keeps_memory_bounded_and_delays_no_stop() {
 
 #[test]
 fn a_stdout_that_is_read_slowly_while_lines_are_dropped_does_not_either() {
-    floods("drop-new", true);
-    floods("drop-old", true);
+    thread::scope(|scope| {
+        scope.spawn(|| floods("drop-new", true));
+        scope.spawn(|| floods("drop-old", true));
+    });
 }
 
 #[test]
@@ -58,53 +60,58 @@ fn a_stdout_that_is_never_read_does_not_either() {
     floods("block", false);
 }
 
-/// Each write of the log writer takes a fifth of a second.
+/// Each write of the log writer takes a fifth of a second; so the three are tried side by side.
 #[test]
 fn a_slow_disk_holds_up_neither_supervision_nor_workers_whose_lines_may_be_dropped() {
-    for full in ["drop-new", "drop-old", "block"] {
-        let home = Home::new();
-        if !require::attaching() {
-            return;
-        }
-        let Some(program) = on_request(home.path()) else { return };
-        let options = ["-n2", "--stdout=app.log", "--log-full", full, "--max-log-size=0"];
-        let daemon =
-            home.online(&options.into_iter().chain(program.iter().map(String::as_str)).collect::<Vec<_>>());
-        let writer = proc::log_writer(daemon.pid).expect("a daemon has one");
-        let strace = Strace::inject(writer, "write", "delay_enter=200000");
-        const REQUESTS: usize = 40;
-        let answered = AtomicUsize::new(0);
-        thread::scope(|scope| {
-            let asking = scope.spawn(|| {
-                for _ in 0..REQUESTS {
-                    for slot in 0..2 {
-                        request(home.path(), slot, 500);
-                        answered.fetch_add(1, Ordering::SeqCst);
-                    }
-                }
-            });
-            if full == "block" {
-                wait_until("they wait", || {
-                    let before = answered.load(Ordering::SeqCst);
-                    let asked = Instant::now();
-                    let status = told(home.path(), &["status"]);
-                    assert_eq!(status.code, 0, "{status:?}");
-                    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
-                    before > 0 && before == answered.load(Ordering::SeqCst)
-                });
-                assert!(!asking.is_finished());
-            } else {
-                asking.join().unwrap();
-                let status = told(home.path(), &["status"]).done().join("\n");
-                assert!(status.contains(" dropped"), "{full}: {status}");
-                return drop(strace);
-            }
-            drop(strace);
-        });
-        assert!(resident_kb(daemon.pid) < 30_000, "{full}");
-        daemon.stop();
-        let (kept, dropped) = kept_and_dropped(&text_of(home.path(), "app.log"));
-        assert_eq!(kept + dropped, 2 * REQUESTS * 500, "{full}: {kept} kept, {dropped} dropped");
-        assert_eq!(dropped > 0, full != "block", "{full}: {dropped} dropped");
+    if !require::attaching() {
+        return;
     }
+    thread::scope(|scope| {
+        for full in ["drop-new", "drop-old", "block"] {
+            scope.spawn(move || writes_to_a_slow_disk(full));
+        }
+    });
+}
+
+fn writes_to_a_slow_disk(full: &str) {
+    const REQUESTS: usize = 40;
+    let home = Home::new();
+    let Some(program) = on_request(home.path()) else { return };
+    let options = ["-n2", "--stdout=app.log", "--log-full", full, "--max-log-size=0"];
+    let daemon =
+        home.online(&options.into_iter().chain(program.iter().map(String::as_str)).collect::<Vec<_>>());
+    let writer = proc::log_writer(daemon.pid).expect("a daemon has one");
+    let strace = Strace::inject(writer, "write", "delay_enter=200000");
+    let answered = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            for _ in 0..REQUESTS {
+                for slot in 0..2 {
+                    request(home.path(), slot, 500);
+                    answered.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+        });
+        if full == "block" {
+            wait_until("they wait", || {
+                let before = answered.load(Ordering::SeqCst);
+                let asked = Instant::now();
+                let status = told(home.path(), &["status"]);
+                assert_eq!(status.code, 0, "{status:?}");
+                assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+                before > 0 && before == answered.load(Ordering::SeqCst)
+            });
+            assert!(!asking.is_finished());
+        } else {
+            asking.join().unwrap();
+            let status = told(home.path(), &["status"]).done().join("\n");
+            assert!(status.contains(" dropped"), "{full}: {status}");
+        }
+        drop(strace);
+    });
+    assert!(resident_kb(daemon.pid) < 30_000, "{full}");
+    daemon.stop();
+    let (kept, dropped) = kept_and_dropped(&text_of(home.path(), "app.log"));
+    assert_eq!(kept + dropped, 2 * REQUESTS * 500, "{full}: {kept} kept, {dropped} dropped");
+    assert_eq!(dropped > 0, full != "block", "{full}: {dropped} dropped");
 }

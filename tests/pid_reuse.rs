@@ -82,8 +82,8 @@ print('srvwrap lived:', alive, 'and ended with', supervisor.wait(timeout=60))
 print('hit:', hit, 'of', born)
 "#;
 
-/// Crashes, kills, deploys and KILLs at the limit, for some seconds (or `SRVWRAP_TEST_PID_REUSE_SECONDS`), while every number is used again many times a
-/// second: a stranger never gets a signal.
+/// Crashes, kills, deploys and KILLs at the limit, for some seconds (or `SRVWRAP_TEST_PID_REUSE_SECONDS`), while every
+/// number is used again many times a second: a stranger never gets a signal.
 #[test]
 fn a_stranger_that_has_a_dead_workers_number_never_gets_its_signals() {
     if !(require::pid_namespace() && require::program("python3") && own_pid_max()) {

@@ -239,7 +239,8 @@ fn a_daemons_logs_are_found_by_its_socket() {
     };
     let mut follower = start(home.path(), &["logs", "-f", "--stream", "notices"]);
     follower.wait_for("online after");
-    assert_eq!(shown(&["logs", "--stream", "stdout"]).done(), ["worker 0"]);
+    // It comes by another pipe than what the follower has seen.
+    wait_until("it is shown", || shown(&["logs", "--stream", "stdout"]).done() == ["worker 0"]);
     daemon.stop();
     let told = follower.end();
     assert_eq!(told.code, 0, "{told:?}");

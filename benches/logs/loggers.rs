@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, pipe2};
+use nix::unistd::{Pid, pipe2, sync};
 
 use crate::Bench;
 use crate::verdict::{Verdict, files_in, judge};
@@ -69,6 +69,8 @@ impl Logger {
 
     pub(crate) fn run(self, bench: &Bench, writers: u64) -> Result<(Cost, Verdict), Box<dyn Error>> {
         let directory = tempfile::tempdir_in(bench.directory.path())?;
+        // What the one before it has left to be written to the disk is not to be this one's.
+        sync();
         let (cost, files) = match self {
             Logger::Srvwrap(format) => srvwrap(bench, format, writers, directory.path())?,
             Logger::Cat | Logger::S6Log | Logger::Svlogd | Logger::Multilog => {
@@ -164,15 +166,18 @@ fn srvwrap(
             std::thread::sleep(Duration::from_millis(2));
         }
     }
-    // Its own, and that of the process that writes the files, which ends before it does.
+    // Its own, and that of the process that writes the files, which ends before it does. What wait4 tells of both has
+    // the workers in it.
     let writer = log_writer_of(pid);
     kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGTERM)?;
-    let mut of_writer = 0.0;
-    while let Some(seconds) = writer.and_then(cpu_seconds_of) {
-        of_writer = seconds;
+    let (mut own, mut of_writer) = (0.0, 0.0);
+    while let Some(seconds) = cpu_seconds_of(pid) {
+        own = seconds;
+        of_writer = writer.and_then(cpu_seconds_of).unwrap_or(of_writer);
         std::thread::sleep(Duration::from_millis(1));
     }
-    let cpu_seconds = wait(pid)? + of_writer;
+    let cpu_seconds = own + of_writer;
+    wait(pid)?;
     let seconds = began.elapsed().as_secs_f64();
     Ok((Cost { seconds, cpu_seconds }, files_in(directory, "current", "current")?))
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   GET /status ──> where they are ──> files, of some slots ──> last lines ── with -f ──> what is written from now on
-//!                                                                                ^             │ every fifth of a second
+//!                                                                                ^             │ five times a second
 //!   GET /events ──> more slots, the end of srvwrap ──────────────────────────────┴─────────────┘
 //! ```
 //!

@@ -1,7 +1,7 @@
 //! What a command says: what was asked for on stdout, and what went wrong on stderr.
 //!
-//! A reader that has gone (`srvwrap events | head`) is no failure, and ends nothing but the writing; a disk that is full
-//! is one. A stdout that does not block is waited for.
+//! A reader that has gone (`srvwrap events | head`) is no failure, and ends nothing but the writing; a disk that is
+//! full is one. A stdout that does not block is waited for.
 //!
 //! What this file does not do: clean what it is given.
 

@@ -93,15 +93,15 @@ fn delay(failures: u32) -> Duration {
 
 /// A small generator (xorshift64*, Vigna 2016), so that a run can be repeated from its seed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Random {
+    pub(crate) fn new(seed: u64) -> Random {
         // Zero is the one state that it never leaves.
         Random(seed | 1)
     }
 
-    pub(super) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;

@@ -35,6 +35,8 @@ use std::time::Duration;
 use crate::wire::control::message::{Deploy, Outcome};
 use crate::wire::worker::Said;
 
+#[cfg(test)]
+pub(crate) use backoff::Random;
 pub(crate) use notice::{Notice, Severity, Who, WorkerNews};
 pub(crate) use policy::{OnCrash, Policy, Ready, StopSignal};
 pub(crate) use spec::Spec;

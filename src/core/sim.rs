@@ -2,8 +2,7 @@
 //!
 //! `world.rs` is the operating system and time, `process.rs` how processes behave, `properties.rs` what must hold at
 //! every moment; `scenarios.rs` are single lives, told in a few lines each. A failing seed prints its story.
-//!
-//! `SRVWRAP_SIM_SEEDS=100000 cargo test sim` runs more; `SRVWRAP_SIM_SEED=17` runs one.
+//! `crate::sim` has what runs them, and how to run more of them or one.
 
 mod process;
 mod properties;
@@ -11,15 +10,14 @@ mod scenarios;
 mod stage;
 mod world;
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
-use crate::core::backoff::Random;
 use crate::core::{Mended, OnCrash, Policy, Ready, Request, Scale, StopSignal};
+use crate::sim::{Random, Seed, for_each_seed};
 use crate::wire::control::message::{Deploy, Outcome};
 
-use process::{Temper, milliseconds, one_in};
-use world::{Faults, Seed, World};
+use process::Temper;
+use world::{Faults, World};
 
 const SEEDS: u64 = 3000;
 /// Runs in which everybody behaves go through fewer states and take longer, so that one in this many is enough.
@@ -27,16 +25,16 @@ const GOOD_ONE_IN: u64 = 8;
 
 #[test]
 fn chaos_never_breaks_a_promise() {
-    for_each_seed(1, chaos);
+    for_each_seed(SEEDS, 1, chaos);
 }
 
 #[test]
 fn workers_that_behave_are_never_fewer_than_promised() {
-    for_each_seed(GOOD_ONE_IN, |seed| {
+    for_each_seed(SEEDS, GOOD_ONE_IN, |seed| {
         let mut world = good_world(seed);
         world.properties.all_behave = true;
         while world.now.0 < Duration::from_secs(1300) && world.ended.is_none() {
-            let pause = milliseconds(&mut world.random, 0, 8000);
+            let pause = world.random.milliseconds(0, 8000);
             world.run_for(pause);
             behaving_step(&mut world);
         }
@@ -47,20 +45,20 @@ fn workers_that_behave_are_never_fewer_than_promised() {
 /// Everything that can be asked, at any moment, of programs of every temper.
 fn chaos(seed: Seed) -> World {
     let random = &mut Random::new(seed.number.wrapping_mul(31).wrapping_add(5));
-    let temper = if one_in(random, 2) { Temper::Good } else { pick(random) };
+    let temper = if random.one_in(2) { Temper::Good } else { pick(random) };
     let faults = Faults {
-        fork_fails_one_in: one_in(random, 3).then(|| 2 + random.next() % 10),
-        fork_is_slow: one_in(random, 3),
-        fork_is_instant: one_in(random, 3),
+        fork_fails_one_in: random.one_in(3).then(|| 2 + random.next() % 10),
+        fork_is_slow: random.one_in(3),
+        fork_is_instant: random.one_in(3),
     };
     let count = 1 + u32::try_from(random.next() % 5).expect("small");
     let mut world = World::new(seed, policy(random), count, temper, faults);
-    let until = world.now + milliseconds(random, 1000, 240_000);
+    let until = world.now + random.milliseconds(1000, 240_000);
     let tempo = 1 + random.next() % 20_000;
     while world.now < until && world.ended.is_none() {
         // Now and then several things at one moment.
-        let pause = if one_in(&mut world.random, 4) { 0 } else { tempo };
-        let pause = milliseconds(&mut world.random, 0, pause);
+        let pause = if world.random.one_in(4) { 0 } else { tempo };
+        let pause = world.random.milliseconds(0, pause);
         world.run_for(pause);
         step(&mut world);
     }
@@ -71,7 +69,7 @@ fn good_world(seed: Seed) -> World {
     let random = &mut Random::new(seed.number.wrapping_mul(77));
     let policy = Policy { on_crash: OnCrash::Respawn, ready: Ready::Notify, ..policy(random) };
     let count = 1 + u32::try_from(random.next() % 4).expect("small");
-    let faults = Faults { fork_is_instant: one_in(random, 2), ..Faults::default() };
+    let faults = Faults { fork_is_instant: random.one_in(2), ..Faults::default() };
     World::new(seed, policy, count, Temper::Good, faults)
 }
 
@@ -83,11 +81,11 @@ fn policy(random: &mut Random) -> Policy {
     };
     Policy {
         ready,
-        on_crash: if one_in(random, 12) { OnCrash::Exit } else { OnCrash::Respawn },
+        on_crash: if random.one_in(12) { OnCrash::Exit } else { OnCrash::Respawn },
         stop_signal: StopSignal::Auto,
         online_timeout: Duration::from_secs(10),
-        stop_timeout: Duration::from_secs(if one_in(random, 10) { 0 } else { 8 }),
-        bake: Duration::from_secs(if one_in(random, 3) { 4 } else { 0 }),
+        stop_timeout: Duration::from_secs(if random.one_in(10) { 0 } else { 8 }),
+        bake: Duration::from_secs(if random.one_in(3) { 4 } else { 0 }),
     }
 }
 
@@ -103,7 +101,7 @@ fn step(world: &mut World) {
             let deploy = any_deploy(&mut world.random, true);
             world.ask(Request::Deploy(deploy));
         }
-        7..=9 if one_in(&mut world.random, 3) => {
+        7..=9 if world.random.one_in(3) => {
             let terms = any_deploy(&mut world.random, true);
             world.ask(Request::Rollback(Deploy { program: None, ..terms }));
         }
@@ -117,22 +115,22 @@ fn step(world: &mut World) {
         }
         16 => world.signal("TTIN", Request::Scale(Scale::By(1))),
         17 => world.signal("TTOU", Request::Scale(Scale::By(-1))),
-        18 if one_in(&mut world.random, 2) => {
-            let slot = one_in(&mut world.random, 2).then(|| world.random.next() as u32 % 5);
+        18 if world.random.one_in(2) => {
+            let slot = world.random.one_in(2).then(|| world.random.next() as u32 % 5);
             world.ask(Request::Signal { signal: 10, slot });
         }
         18 => world.shut_listener(Mended::Healed),
-        19 if one_in(&mut world.random, 3) => {
-            let taken = one_in(&mut world.random, 2);
+        19 if world.random.one_in(3) => {
+            let taken = world.random.one_in(2);
             world.shut_listener(if taken { Mended::Renewed } else { Mended::Rebound });
         }
-        20 if one_in(&mut world.random, 12) => {
-            let timeout = one_in(&mut world.random, 2).then(|| milliseconds(&mut world.random, 0, 9000));
+        20 if world.random.one_in(12) => {
+            let timeout = world.random.one_in(2).then(|| world.random.milliseconds(0, 9000));
             world.ask(Request::Stop { timeout });
         }
-        21 if one_in(&mut world.random, 12) => world.signal("INT", Request::Interrupt),
-        22 if one_in(&mut world.random, 20) => world.signal("QUIT", Request::Kill),
-        23 if one_in(&mut world.random, 20) => world.shut_listener(Mended::Lost),
+        21 if world.random.one_in(12) => world.signal("INT", Request::Interrupt),
+        22 if world.random.one_in(20) => world.signal("QUIT", Request::Kill),
+        23 if world.random.one_in(20) => world.shut_listener(Mended::Lost),
         _ => {}
     }
 }
@@ -141,14 +139,14 @@ fn step(world: &mut World) {
 fn any_deploy(random: &mut Random, crowded: bool) -> Deploy {
     let least = if crowded { 0 } else { 20_000 };
     Deploy {
-        program: one_in(random, 2).then(|| vec![pick(random).word().into()]),
-        workers: one_in(random, 3).then(|| 1 + random.next() as u32 % 5),
-        timeout: one_in(random, 4).then(|| milliseconds(random, least, 30_000)),
-        online_timeout: one_in(random, 4).then(|| milliseconds(random, least, 20_000)),
-        bake: one_in(random, 4).then(|| milliseconds(random, 0, 5000)),
-        surge: one_in(random, 2).then(|| 1 + random.next() as u32 % 3),
-        wait: !one_in(random, 4),
-        if_generation: one_in(random, 6).then(|| 1 + random.next() as u32 % 6),
+        program: random.one_in(2).then(|| vec![pick(random).word().into()]),
+        workers: random.one_in(3).then(|| 1 + random.next() as u32 % 5),
+        timeout: random.one_in(4).then(|| random.milliseconds(least, 30_000)),
+        online_timeout: random.one_in(4).then(|| random.milliseconds(least, 20_000)),
+        bake: random.one_in(4).then(|| random.milliseconds(0, 5000)),
+        surge: random.one_in(2).then(|| 1 + random.next() as u32 % 3),
+        wait: !random.one_in(4),
+        if_generation: random.one_in(6).then(|| 1 + random.next() as u32 % 6),
         ..Deploy::default()
     }
 }
@@ -157,7 +155,7 @@ fn any_deploy(random: &mut Random, crowded: bool) -> Deploy {
 fn behaving_step(world: &mut World) {
     match world.random.next() % 8 {
         0..=2 => {
-            let temper = if one_in(&mut world.random, 2) { Temper::Good } else { Temper::Unexecutable };
+            let temper = if world.random.one_in(2) { Temper::Good } else { Temper::Unexecutable };
             let terms = any_deploy(&mut world.random, false);
             let program = Some(vec![temper.word().into()]);
             world.ask(Request::Deploy(Deploy { program, ..terms }));
@@ -181,7 +179,7 @@ fn finish(mut world: World) -> World {
     world.faults = Faults::default();
     world.run_for(Duration::from_secs(120));
     if !world.stopping && world.ended.is_none() {
-        let surge = one_in(&mut world.random, 3).then_some(2);
+        let surge = world.random.one_in(3).then_some(2);
         let program = Some(vec![Temper::Good.word().into()]);
         let fix =
             world.ask(Request::Deploy(Deploy { program, workers: Some(3), surge, ..Deploy::default() }));
@@ -206,21 +204,5 @@ fn finish(mut world: World) -> World {
 fn all_are_answered(world: &World) {
     for client in world.asked.keys() {
         assert!(world.answers.contains_key(client), "{client:?} was not answered");
-    }
-}
-
-fn for_each_seed(one_in: u64, run: impl Fn(Seed) -> World) {
-    let from_environment = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
-    let numbers = match from_environment("SRVWRAP_SIM_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 1..1 + from_environment("SRVWRAP_SIM_SEEDS").unwrap_or(SEEDS) / one_in,
-    };
-    for number in numbers {
-        let once = |telling| catch_unwind(AssertUnwindSafe(|| run(Seed { number, telling })));
-        if once(false).is_err() {
-            eprintln!("seed {number} failed; SRVWRAP_SIM_SEED={number} repeats it; this was its story:");
-            let panic = once(true).err().expect("a run repeats itself");
-            resume_unwind(panic);
-        }
     }
 }

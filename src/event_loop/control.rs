@@ -7,8 +7,8 @@
 //! ```
 //!
 //! However many there are and whatever they send, workers come first: all clients together have [`TURN_TIME`] between
-//! two looks at everything else, each of them a share, and what they hold has a bound. With no client there is no timer.
-//! A client that goes changes nothing about what it has asked for.
+//! two looks at everything else, each of them a share, and what they hold has a bound. With no client there is no
+//! timer. A client that goes changes nothing about what it has asked for.
 //!
 //! What this file does not do: judge what is asked for (`core`), or know HTTP (`wire`).
 

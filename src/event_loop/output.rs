@@ -9,8 +9,8 @@
 //! Nothing is read that need not be: a stream that goes as it is to where srvwrap's own goes is inherited, and one that
 //! goes nowhere is /dev/null. Where nothing is read and nothing goes to a file, nothing here has any memory.
 //!
-//! Nothing here waits either, but at the start, until each file is open, and at the end, until the last line is written;
-//! both for so long at most.
+//! Nothing here waits either, but at the start, until each file is open, and at the end, until the last line is
+//! written; both for so long at most.
 //!
 //! `turns.rs` has what the loop does about all this, and `words.rs` what a worker that failed wrote last.
 //!
@@ -120,8 +120,8 @@ enum Route {
 }
 
 impl Output {
-    /// Opens each file that is known. An error is a sentence, with what to do where there is something; `elsewhere` is that
-    /// for what workers write.
+    /// Opens each file that is known. An error is a sentence, with what to do where there is something; `elsewhere` is
+    /// that for what workers write.
     pub(super) fn open(
         logs: &Logs,
         slots: u32,
@@ -399,7 +399,8 @@ impl Output {
         }
     }
 
-    /// The end: what workers have left in their pipes is read, as far as there is room for it.
+    /// The end: what workers have left in their pipes is read, as far as there is room for it. Whether there is more is
+    /// known by the sinks: those that are full.
     fn read_last(&mut self, now: Time) {
         let (read, _) = self.streams.read_last(&mut self.sinks, now);
         read.into_iter().for_each(|pumped| self.take(pumped));
@@ -412,13 +413,20 @@ impl Output {
         }
     }
 
-    /// Writes what waits for srvwrap's own streams, and waits a moment for room. False where nothing is left.
+    /// Writes what waits for srvwrap's own streams, and waits a moment for room. False where nothing is left, neither
+    /// here nor, for want of room, in a worker's pipe.
     fn flush_own(&mut self, now: Time) -> bool {
-        self.read_last(now);
         let mut waits = false;
-        for sink in self.sinks.iter_mut().filter(|sink| sink.path().is_none()) {
-            sink.pump(now);
-            waits |= sink.wait_for_room(LAST_WAIT_MS);
+        for index in 0..self.sinks.len() {
+            let sink = &mut self.sinks[index];
+            if sink.path().is_some() {
+                continue;
+            }
+            let was_full = sink.is_full(sinks::Room::Last);
+            let pumped = sink.pump(now);
+            // One that was full and is not has room for what was held.
+            waits |= sink.wait_for_room(LAST_WAIT_MS) || (was_full && !sink.is_full(sinks::Room::Last));
+            self.take(pumped);
         }
         waits
     }
@@ -450,7 +458,8 @@ impl Output {
             }
             Finished::Failed { how } => format!("the log writer has ended: {how}; not every line is written"),
         };
-        // Where notices go to a file, nobody can be told.
+        // Where notices go to a file this lies in its ring: one that is left writes it, and of one that failed nobody
+        // hears.
         self.say_last(sentence, now);
     }
 

@@ -8,7 +8,8 @@
 //!
 //! A name that somebody else has taken meanwhile is left to them.
 //!
-//! What this file does not do: bind listeners (`listeners.rs`), or answer who comes by the control socket (`control.rs`).
+//! What this file does not do: bind listeners (`listeners.rs`), or answer who comes by the control socket
+//! (`control.rs`).
 
 use std::io;
 use std::os::fd::AsFd;

@@ -12,6 +12,7 @@ use nix::unistd::{ForkResult, fork};
 
 use crate::sys::apart::{Apart, run_apart};
 use crate::sys::children::no_children_left;
+use crate::sys::observed::names;
 use crate::sys::ring::{Begun, RingReader};
 use crate::sys::startup::Startup;
 
@@ -32,15 +33,41 @@ fn limits(max_size: Option<u64>) -> Limits {
 
 impl Bench {
     fn new(max_size: Option<u64>) -> Bench {
-        let directory = tempfile::tempdir().unwrap();
+        Bench::at(tempfile::tempdir().unwrap(), max_size)
+    }
+
+    fn at(directory: tempfile::TempDir, max_size: Option<u64>) -> Bench {
         let writer = LogWriter::start(&limits(max_size)).unwrap();
         let mut bench = Bench { directory, writer, ring: Ring::new().unwrap(), heard: Vec::new() };
         bench.open();
         bench
     }
 
+    /// Its file is open, and that was said.
+    fn opened(max_size: Option<u64>) -> Bench {
+        let mut bench = Bench::new(max_size);
+        bench.hear(|said| *said == FromWriter::Opened { file: FILE });
+        bench
+    }
+
+    /// There is a line in its file, and nothing in the ring.
+    fn begun() -> Bench {
+        let mut bench = Bench::new(None);
+        bench.push("before\n");
+        bench.until("written", |bench| bench.read() == "before\n" && bench.ring.is_empty());
+        bench
+    }
+
     fn open(&mut self) {
         self.writer.open(FILE, &self.path(), &self.ring);
+    }
+
+    /// The next log writer, with the same ring. The one before is dead, or given back to see to its end.
+    fn start_next(&mut self, max_size: Option<u64>) -> LogWriter {
+        let next = LogWriter::start(&limits(max_size)).unwrap();
+        let before = std::mem::replace(&mut self.writer, next);
+        self.open();
+        before
     }
 
     fn path(&self) -> PathBuf {
@@ -53,11 +80,7 @@ impl Bench {
 
     /// The names in the directory, sorted.
     fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.directory.path()).unwrap();
-        let mut names: Vec<String> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
+        names(self.directory.path())
     }
 
     /// Puts in what there is room for, and returns the rest.
@@ -159,8 +182,7 @@ fn what_is_pushed_is_in_the_file_and_in_archives_that_are_compressed() {
         return;
     }
     const MAX_SIZE: u64 = 100_000;
-    let mut bench = Bench::new(Some(MAX_SIZE));
-    bench.hear(|said| *said == FromWriter::Opened { file: FILE });
+    let mut bench = Bench::opened(Some(MAX_SIZE));
     let text = lines(0..12_000);
     bench.push(&text);
     bench.until("all archives compressed", |bench| {
@@ -218,8 +240,7 @@ fn one_that_is_killed_loses_doubles_and_tears_nothing() {
             }
         };
         assert_eq!(how, "it was killed by SIGKILL");
-        bench.writer = LogWriter::start(&limits(Some(300_000))).unwrap();
-        bench.open();
+        bench.start_next(Some(300_000));
     }
     bench.push(rest);
     bench.until("all written", |bench| bench.ring.is_empty());
@@ -237,8 +258,7 @@ fn half_a_line_that_the_dead_one_has_written_is_made_whole_by_the_next() {
     bench.push("one\nhalf");
     bench.until("written", |bench| bench.read() == "one\nhalf" && bench.ring.is_empty());
     bench.signal(Signal::SIGKILL);
-    bench.writer = LogWriter::start(&limits(None)).unwrap();
-    bench.open();
+    bench.start_next(None);
     bench.push(" a line\ntwo\n");
     bench.until("written", |bench| bench.read() == "one\nhalf a line\ntwo\n");
 }
@@ -252,9 +272,7 @@ fn what_has_arrived_of_the_write_that_the_dead_one_died_in_is_not_written_again(
     for (arrived, moved) in
         [("", false), ("on", false), ("one\n", false), ("one\ntw", true), ("one\ntwo\n", true)]
     {
-        let mut bench = Bench::new(None);
-        bench.push("before\n");
-        bench.until("written", |bench| bench.read() == "before\n" && bench.ring.is_empty());
+        let mut bench = Bench::begun();
         bench.signal(Signal::SIGKILL);
         let found = fs::metadata(bench.path()).unwrap();
         let reader = RingReader::open(bench.ring.descriptor()).unwrap();
@@ -266,8 +284,7 @@ fn what_has_arrived_of_the_write_that_the_dead_one_died_in_is_not_written_again(
         if moved {
             fs::rename(bench.path(), &moved_to).unwrap();
         }
-        bench.writer = LogWriter::start(&limits(None)).unwrap();
-        bench.open();
+        bench.start_next(None);
         let whole = || fs::read_to_string(&moved_to).unwrap_or_default();
         let all = "before\none\ntwo\nthree\n";
         bench.until("written", |bench| whole() + &bench.read() == all && bench.ring.is_empty());
@@ -280,9 +297,7 @@ fn a_file_that_was_moved_is_left_and_made_anew() {
     if done_apart("a_file_that_was_moved_is_left_and_made_anew") {
         return;
     }
-    let mut bench = Bench::new(None);
-    bench.push("before\n");
-    bench.until("written", |bench| bench.read() == "before\n");
+    let mut bench = Bench::begun();
     let moved = bench.directory.path().join("moved");
     fs::rename(bench.path(), &moved).unwrap();
     let mut pushed = 0;
@@ -304,9 +319,7 @@ fn a_reopen_is_answered_when_the_new_file_is_there() {
     if done_apart("a_reopen_is_answered_when_the_new_file_is_there") {
         return;
     }
-    let mut bench = Bench::new(None);
-    bench.push("before\n");
-    bench.until("written", |bench| bench.read() == "before\n");
+    let mut bench = Bench::begun();
     let moved = bench.directory.path().join("moved");
     fs::rename(bench.path(), &moved).unwrap();
     for _ in 0..3 {
@@ -378,9 +391,7 @@ fn where_nothing_can_be_written_it_is_told_once_and_waits_in_the_ring() {
     if done_apart("where_nothing_can_be_written_it_is_told_once_and_waits_in_the_ring") {
         return;
     }
-    let mut bench = Bench::new(None);
-    bench.push("before\n");
-    bench.until("written", |bench| bench.read() == "before\n");
+    let mut bench = Bench::begun();
     bench.limit_files_to(10);
     assert_eq!(bench.offer("after\n"), "");
     let path = bench.path().display().to_string();
@@ -415,9 +426,7 @@ fn what_cannot_be_opened_is_refused_in_a_sentence_and_tried_again() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("app.log");
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let writer = LogWriter::start(&limits(None)).unwrap();
-    let mut bench = Bench { directory, writer, ring: Ring::new().unwrap(), heard: Vec::new() };
-    bench.open();
+    let mut bench = Bench::at(directory, None);
     let why = format!("cannot open {}: it is a FIFO and not a file; it is left alone", path.display());
     let said = bench.hear(|_| true);
     assert_eq!(said, FromWriter::Refused { file: FILE, why, forbidden: false });
@@ -433,11 +442,8 @@ fn a_file_that_another_writes_to_is_refused_and_had_once_that_one_is_gone() {
     if done_apart("a_file_that_another_writes_to_is_refused_and_had_once_that_one_is_gone") {
         return;
     }
-    let mut bench = Bench::new(None);
-    bench.hear(|said| *said == FromWriter::Opened { file: FILE });
-    let second = LogWriter::start(&limits(None)).unwrap();
-    let first = std::mem::replace(&mut bench.writer, second);
-    bench.open();
+    let mut bench = Bench::opened(None);
+    let first = bench.start_next(None);
     let said = bench.hear(|_| true);
     let FromWriter::Refused { why, forbidden: false, .. } = said else { panic!("{said:?}") };
     let (path, pid) = (bench.path().display().to_string(), first.pid());
@@ -455,8 +461,7 @@ fn nobody_waits_for_it_no_signal_of_an_operator_ends_it_and_it_holds_nothing_of_
     if done_apart("nobody_waits_for_it_no_signal_of_an_operator_ends_it_and_it_holds_nothing_of_ours") {
         return;
     }
-    let mut bench = Bench::new(None);
-    bench.hear(|said| *said == FromWriter::Opened { file: FILE });
+    let mut bench = Bench::opened(None);
     assert!(no_children_left());
     for signal in [
         Signal::SIGTERM,
@@ -490,8 +495,7 @@ fn one_that_hangs_is_left_and_one_that_fails_is_told_of_at_the_end() {
     if done_apart("one_that_hangs_is_left_and_one_that_fails_is_told_of_at_the_end") {
         return;
     }
-    let mut bench = Bench::new(None);
-    bench.hear(|said| *said == FromWriter::Opened { file: FILE });
+    let mut bench = Bench::opened(None);
     bench.signal(Signal::SIGSTOP);
     assert_eq!(bench.offer("text\n"), "");
     let pid = bench.writer.pid;
@@ -511,8 +515,7 @@ fn what_finds_no_room_in_the_link_is_said_later() {
         return;
     }
     const FILES: u32 = 700;
-    let mut bench = Bench::new(None);
-    bench.hear(|said| *said == FromWriter::Opened { file: FILE });
+    let mut bench = Bench::opened(None);
     bench.signal(Signal::SIGSTOP);
     let ring = Ring::new().unwrap();
     for number in 0..FILES {

@@ -13,6 +13,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
 use super::rotation::Wall;
 
@@ -28,6 +29,8 @@ pub(super) enum Kind {
     /// Not all of it: the work of a compressor that lives, or that was killed.
     Partial,
 }
+
+const KINDS: [Kind; 3] = [Kind::Plain, Kind::Compressed, Kind::Partial];
 
 /// The names of the archives of one log.
 #[derive(Clone, Debug)]
@@ -52,10 +55,20 @@ impl Names {
     pub(super) fn read(&self, name: &OsStr) -> Option<(Stamp, Kind)> {
         let rest = name.as_bytes().strip_prefix(self.prefix.as_slice())?;
         let (stamp, rest) = rest.split_at_checked(WIDTH)?;
-        let kind =
-            [Kind::Plain, Kind::Compressed, Kind::Partial].into_iter().find(|kind| ending(*kind) == rest)?;
+        let kind = KINDS.into_iter().find(|kind| ending(*kind) == rest)?;
         Some((Stamp::read(stamp)?, kind))
     }
+}
+
+/// The log whose archive this path names, of whatever kind. None: it names none.
+pub(crate) fn without_stamp(path: &Path) -> Option<PathBuf> {
+    let bytes = path.as_os_str().as_bytes();
+    let log = KINDS.into_iter().find_map(|kind| {
+        let (log, stamp) = bytes.strip_suffix(ending(kind))?.split_last_chunk::<WIDTH>()?;
+        Stamp::read(stamp).and(log.strip_suffix(b"."))
+    })?;
+    let has_name = log.last().is_some_and(|byte| *byte != b'/');
+    has_name.then(|| PathBuf::from(OsStr::from_bytes(log)))
 }
 
 fn ending(kind: Kind) -> &'static [u8] {
@@ -252,6 +265,29 @@ mod tests {
             "",
         ] {
             assert_eq!(read(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn only_the_path_of_an_archive_leads_back_to_its_log() {
+        let stamp = ".20261120T100000.123Z";
+        for end in ["", ".gz", ".gz.tmp"] {
+            let archive = format!("/var/app.log{stamp}{end}");
+            assert_eq!(without_stamp(Path::new(&archive)), Some(PathBuf::from("/var/app.log")), "{end}");
+        }
+        for name in [
+            "/var/app.log",
+            "/app.log.1",
+            "/app.log.20261120",
+            "/app.log.gz",
+            "/.20261120T100000.123Z",
+            "/app.log.2026112xT100000.123Z",
+            "/app.log.20261320T100000.123Z",
+            "/app.log.20261120T100000.123Z.bak",
+            "/app.log.20261120T100000.123Z.tmp",
+            "/app.log20261120T100000.123Z",
+        ] {
+            assert_eq!(without_stamp(Path::new(name)), None, "{name}");
         }
     }
 

@@ -5,9 +5,9 @@
 //!              front: written in part perhaps             a gap is made into a line when its turn comes
 //! ```
 //!
-//! A gap stands where the lines were that are missing: behind what waits where new ones are dropped, before it where old
-//! ones are. Pieces are whole lines, except that the log may be interrupted within the first one. What is kept and what
-//! is counted as dropped is all that was offered.
+//! A gap stands where the lines were that are missing: behind what waits where new ones are dropped, before it where
+//! old ones are. Pieces are whole lines, except that the log may be interrupted within the first one. What is kept and
+//! what is counted as dropped is all that was offered.
 //!
 //! What this file does not do: write, or find words for a gap (`form.rs`).
 

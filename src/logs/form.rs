@@ -6,8 +6,8 @@
 //!   json     {"ts":"2026-11-20T10:00:00.123Z","slot":2,"pid":4711,"generation":3,"stream":"stdout","msg":"GET /"}
 //! ```
 //!
-//! What srvwrap itself says has the same form, with its name in the place of a worker's. A line that is too long goes on
-//! in the next one, and says so: in plain text and after a prefix by [`GOES_ON`] at its end, in JSON by
+//! What srvwrap itself says has the same form, with its name in the place of a worker's. A line that is too long goes
+//! on in the next one, and says so: in plain text and after a prefix by [`GOES_ON`] at its end, in JSON by
 //! `"partial":true`. JSON is valid whatever the bytes: what is not UTF-8 is replaced by U+FFFD.
 //!
 //! What this file does not do: know the time; its text comes in as a stamp.
@@ -164,8 +164,8 @@ fn copy(text: &[u8], room: usize, out: &mut Vec<u8>) -> usize {
     taken
 }
 
-/// Appends the text as a JSON string's inside, at most `room` bytes and two characters more; how many bytes of the text were
-/// taken.
+/// Appends the text as a JSON string's inside, at most `room` bytes and two characters more; how many bytes of the text
+/// were taken.
 fn escape(text: &[u8], room: usize, out: &mut Vec<u8>) -> usize {
     let limit = out.len() + room;
     let mut taken = 0;

@@ -266,17 +266,10 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use crate::sys::apart::own_umask;
+    use crate::sys::observed::names;
 
     fn opened(path: &Path) -> LogFile {
         LogFile::open(path, 1).unwrap()
-    }
-
-    fn names(directory: &Path) -> Vec<String> {
-        let entries = fs::read_dir(directory).unwrap();
-        let mut names: Vec<String> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
     }
 
     #[test]

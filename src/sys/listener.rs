@@ -130,8 +130,8 @@ impl Listener {
         }
     }
 
-    /// A new socket in the place of one that [`Listener::heal`] cannot heal: at the same path and with the same mode. The
-    /// old one is closed here; who still holds it has a socket that nobody can reach. TCP needs no more than
+    /// A new socket in the place of one that [`Listener::heal`] cannot heal: at the same path and with the same mode.
+    /// The old one is closed here; who still holds it has a socket that nobody can reach. TCP needs no more than
     /// [`Listener::heal`], and gets that. When this fails, all is as it was.
     pub(crate) fn bind_anew(&mut self) -> Result<(), BindError> {
         match &self.name {

@@ -20,6 +20,8 @@ pub(crate) mod holder;
 pub(crate) mod listener;
 pub(crate) mod measure;
 pub(crate) mod notice_fd;
+#[cfg(test)]
+pub(crate) mod observed;
 pub(crate) mod output_pipe;
 pub(crate) mod own_file;
 pub(crate) mod own_output;

@@ -62,10 +62,7 @@ mod tests {
     use super::*;
     use nix::fcntl::FdFlag;
 
-    fn flags(fd: &OwnedFd) -> (OFlag, FdFlag) {
-        let status = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL).unwrap());
-        (status, FdFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFD).unwrap()))
-    }
+    use crate::sys::observed::flags;
 
     #[test]
     fn only_our_end_is_non_blocking_and_both_close_at_exec() {

@@ -23,8 +23,8 @@ use nix::unistd::{isatty, write};
 
 use super::signal_state::{Change, SignalSet, change_mask};
 
-/// The most that a line may hold where others write to the same pipe, so that a pipe takes all of it or nothing and no other writer gets into its
-/// middle: PIPE_BUF of Linux.
+/// The most that a line may hold where others write to the same pipe, so that a pipe takes all of it or nothing and no
+/// other writer gets into its middle: PIPE_BUF of Linux.
 pub(crate) const WRITE_LIMIT: usize = 4096;
 
 #[derive(Debug)]
@@ -100,8 +100,8 @@ impl OwnOutput {
         (self.way != Way::File).then(|| self.fd.as_raw_fd())
     }
 
-    /// Writes the beginning of `bytes`; how much of it, and never nothing. A pipe takes all of [`WRITE_LIMIT`] or nothing.
-    /// Does not wait, and does not stop this process when it writes to a terminal from the background.
+    /// Writes the beginning of `bytes`; how much of it, and never nothing. A pipe takes all of [`WRITE_LIMIT`] or
+    /// nothing. Does not wait, and does not stop this process when it writes to a terminal from the background.
     pub(crate) fn write(&self, bytes: &[u8]) -> Result<usize, WriteError> {
         if self.way == Way::Shared && !self.has_room_within(0) {
             return Err(WriteError::Full);

@@ -241,8 +241,8 @@ impl<'a> Child<'a> {
         Ok(())
     }
 
-    /// None of srvwrap's descriptors but its own stdin, stdout and stderr has a number below 3 (Rust's runtime sees to it),
-    /// so that nothing is in the way. Where each of the two is to lead where the other does now, one moves first.
+    /// None of srvwrap's descriptors but its own stdin, stdout and stderr has a number below 3 (Rust's runtime sees to
+    /// it), so that nothing is in the way. Where each of the two is to lead where the other does now, one moves first.
     fn set_outputs(&mut self) -> Result<(), i32> {
         for place in self.outputs.iter_mut() {
             if let Place::To(fd) = place {

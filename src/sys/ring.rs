@@ -144,8 +144,8 @@ impl Ring {
         Pushed { taken, reader_sleeps: was_set(&state.sleeps) }
     }
 
-    /// For one that found no room for so many bytes: the reader will say when it has made some, perhaps less. False where
-    /// there is room after all.
+    /// For one that found no room for so many bytes: the reader will say when it has made some, perhaps less. False
+    /// where there is room after all.
     pub(crate) fn ask_for_room(&self, bytes: usize) -> bool {
         let wanted = &self.memory.state().wanted.0;
         wanted.store(1, Ordering::SeqCst);

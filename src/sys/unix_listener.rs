@@ -7,8 +7,9 @@
 //!                                          └─ anything else: an error, and it is left alone
 //! ```
 //!
-//! The lock is on the directory itself, see `directory.rs`. It lasts for that moment only: of two that start at once over a dead server's socket one wins, and the other finds it alive. A server
-//! that knows nothing of the lock is recognised by its answer to `connect`.
+//! The lock is on the directory itself, see `directory.rs`. It lasts for that moment only: of two that start at once
+//! over a dead server's socket one wins, and the other finds it alive. A server that knows nothing of the lock is
+//! recognised by its answer to `connect`.
 //!
 //! What this file does not do: change the owner of a socket, or make directories.
 

@@ -289,7 +289,8 @@ impl Srvwrap {
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let until = Instant::now() + PATIENCE;
         loop {
-            // The streams end with the last process that holds them, which may outlive srvwrap; so its end is asked for.
+            // The streams end with the last process that holds them, which may outlive srvwrap; so its end is asked
+            // for.
             match self.child.try_wait().expect("it is our child") {
                 Some(status) => {
                     // Where nobody outlives it the end of the streams ends this at once; the readers may be slow.

@@ -7,8 +7,8 @@
 //!
 //! A file that was renamed is read to its end before the one that has its name now; and while nobody looked there may
 //! have been others in between, which are archives by now. The kernel tells what an open file is called, so that it is
-//! known which those are. Where something else than srvwrap has moved or copied the file, what was moved is still looked
-//! at for a while: srvwrap writes there until it is told, or notices.
+//! known which those are. Where something else than srvwrap has moved or copied the file, what was moved is still
+//! looked at for a while: srvwrap writes there until it is told, or notices.
 //!
 //! What this file does not do: wait.
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::core::backoff::Random;
+use crate::sim::Random;
 use crate::wire::worker::Readiness;
 
 /// Everything that one process will do unless it is told or killed. Times count from the moment that it exists.
@@ -75,10 +75,10 @@ impl Behaviour {
             Temper::Good => good,
             Temper::Unexecutable => Behaviour { executes: false, online_after: None, ..good },
             Temper::NeverOnline => Behaviour { online_after: None, ..Behaviour::flaky(&good, random) },
-            Temper::Crashing => Behaviour { dies_after: Some(milliseconds(random, 1, 3000)), ..good },
+            Temper::Crashing => Behaviour { dies_after: Some(random.milliseconds(1, 3000)), ..good },
             Temper::Flaky => Behaviour::flaky(&good, random),
             Temper::Leaving => {
-                let offline_after = good.online_after.map(|after| after + milliseconds(random, 0, 3000));
+                let offline_after = good.online_after.map(|after| after + random.milliseconds(0, 3000));
                 Behaviour { offline_after, ..good }
             }
         }
@@ -92,14 +92,14 @@ impl Behaviour {
         };
         Behaviour {
             executes: true,
-            online_after: Some(milliseconds(random, 0, 800)),
+            online_after: Some(random.milliseconds(0, 800)),
             readiness,
-            says_online_twice: one_in(random, 4),
+            says_online_twice: random.one_in(4),
             offline_after: None,
-            leaves_after: Some(milliseconds(random, 0, 3000)),
-            hushes_after: one_in(random, 6).then(|| milliseconds(random, 801, 9000)),
+            leaves_after: Some(random.milliseconds(0, 3000)),
+            hushes_after: random.one_in(6).then(|| random.milliseconds(801, 9000)),
             dies_after: None,
-            drains_for: Some(milliseconds(random, 0, 4000)),
+            drains_for: Some(random.milliseconds(0, 4000)),
             remnant: Some(Duration::ZERO),
             survives_kill: false,
             sets_nonblocking: nonblocking,
@@ -108,31 +108,22 @@ impl Behaviour {
 
     fn flaky(good: &Behaviour, random: &mut Random) -> Behaviour {
         let flaky = Behaviour {
-            online_after: (!one_in(random, 6))
-                .then(|| often_exactly(10, milliseconds(random, 1, 12_000), random)),
-            offline_after: one_in(random, 4).then(|| milliseconds(random, 1, 20_000)),
-            leaves_after: (!one_in(random, 3)).then(|| milliseconds(random, 0, 20_000)),
-            hushes_after: one_in(random, 3).then(|| milliseconds(random, 0, 12_000)),
-            dies_after: one_in(random, 3).then(|| milliseconds(random, 1, 30_000)),
-            drains_for: (!one_in(random, 3))
-                .then(|| often_exactly(8, milliseconds(random, 0, 12_000), random)),
+            online_after: (!random.one_in(6))
+                .then(|| often_exactly(10, random.milliseconds(1, 12_000), random)),
+            offline_after: random.one_in(4).then(|| random.milliseconds(1, 20_000)),
+            leaves_after: (!random.one_in(3)).then(|| random.milliseconds(0, 20_000)),
+            hushes_after: random.one_in(3).then(|| random.milliseconds(0, 12_000)),
+            dies_after: random.one_in(3).then(|| random.milliseconds(1, 30_000)),
+            drains_for: (!random.one_in(3)).then(|| often_exactly(8, random.milliseconds(0, 12_000), random)),
             ..*good
         };
-        let remnant = (!one_in(random, 6)).then(|| milliseconds(random, 0, 9000));
-        let remnant = if one_in(random, 3) { remnant } else { Some(Duration::ZERO) };
-        Behaviour { remnant, survives_kill: one_in(random, 20), ..flaky }
+        let remnant = (!random.one_in(6)).then(|| random.milliseconds(0, 9000));
+        let remnant = if random.one_in(3) { remnant } else { Some(Duration::ZERO) };
+        Behaviour { remnant, survives_kill: random.one_in(20), ..flaky }
     }
 }
 
 /// The moment of a deadline, which falls together with the deadline itself.
 fn often_exactly(seconds: u64, otherwise: Duration, random: &mut Random) -> Duration {
-    if one_in(random, 5) { Duration::from_secs(seconds) } else { otherwise }
-}
-
-pub(super) fn milliseconds(random: &mut Random, least: u64, most: u64) -> Duration {
-    Duration::from_millis(least + random.next() % (most - least + 1))
-}
-
-pub(super) fn one_in(random: &mut Random, n: u64) -> bool {
-    random.next() % n == 0
+    if random.one_in(5) { Duration::from_secs(seconds) } else { otherwise }
 }

@@ -4,21 +4,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::core::backoff::Random;
 use crate::core::{
     Answer, Asker, ClientId, Effect, Ending, Event, Mended, Policy, Request, Spec, Supervisor, Time, WorkerId,
 };
+use crate::sim::{Random, Seed};
 use crate::wire::worker::{Readiness, Said};
 
-use super::process::{Behaviour, Temper, milliseconds, one_in};
+use super::process::{Behaviour, Temper};
 use super::properties::Properties;
-
-/// What a run follows from, and whether it tells its story.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Seed {
-    pub(super) number: u64,
-    pub(super) telling: bool,
-}
 
 /// One run, from its seed.
 pub(super) struct World {
@@ -170,7 +163,7 @@ impl World {
             };
             self.now = self.now.max(next);
             // Both orders are possible where a deadline and a happening fall together.
-            let deadline_first = deadline == Some(next) && one_in(&mut self.random, 2);
+            let deadline_first = deadline == Some(next) && self.random.one_in(2);
             if happening == Some(next) && !deadline_first {
                 let (_, happening) = self.happenings.pop_first().expect("it is the next");
                 self.happen(happening);
@@ -260,15 +253,15 @@ impl World {
             online_under_nonblocking: false,
         };
         self.processes.insert(worker, process);
-        let works = self.faults.fork_fails_one_in.is_none_or(|n| !one_in(&mut self.random, n));
+        let works = self.faults.fork_fails_one_in.is_none_or(|n| !self.random.one_in(n));
         if self.faults.fork_is_instant {
             let event = self.fork(worker, works);
             self.tell_story(&event);
             self.supervisor.handle_event(self.now, event);
             return;
         }
-        let slow = self.faults.fork_is_slow && one_in(&mut self.random, 3);
-        let after = if slow { milliseconds(&mut self.random, 0, 4000) } else { Duration::ZERO };
+        let slow = self.faults.fork_is_slow && self.random.one_in(3);
+        let after = if slow { self.random.milliseconds(0, 4000) } else { Duration::ZERO };
         self.later(after, Happening::Forked(worker, works));
     }
 
@@ -284,8 +277,8 @@ impl World {
     }
 
     fn terminate(&mut self, worker: WorkerId) {
-        if one_in(&mut self.random, 2) {
-            let after = milliseconds(&mut self.random, 0, 2000);
+        if self.random.one_in(2) {
+            let after = self.random.milliseconds(0, 2000);
             self.later(after, Happening::Empties(worker));
         }
     }
@@ -296,14 +289,14 @@ impl World {
         if process.behaviour.as_ref().is_some_and(|behaviour| behaviour.survives_kill) {
             return;
         }
-        let after = milliseconds(&mut self.random, 0, 10).saturating_sub(Duration::from_millis(5));
+        let after = self.random.milliseconds(0, 10).saturating_sub(Duration::from_millis(5));
         self.later(after, Happening::Dies(worker, Ending::Signaled(9)));
         self.later(after, Happening::Empties(worker));
     }
 
     fn sweep(&mut self, kill: bool) {
         if self.strangers == 0 {
-            self.strangers = if one_in(&mut self.random, 3) { 2 } else { 0 };
+            self.strangers = if self.random.one_in(3) { 2 } else { 0 };
         }
         if self.strangers == 0 {
             let all_gone = self.processes.values().all(|process| process.life == Life::Empty);
@@ -311,8 +304,8 @@ impl World {
                 self.tell_story(&Event::Childless);
                 self.supervisor.handle_event(self.now, Event::Childless);
             }
-        } else if kill || one_in(&mut self.random, 2) {
-            let after = milliseconds(&mut self.random, 0, 100);
+        } else if kill || self.random.one_in(2) {
+            let after = self.random.milliseconds(0, 100);
             self.later(after, Happening::StrangerDies);
         }
     }
@@ -389,7 +382,7 @@ impl World {
             self.later(after, Happening::SaysOffline(worker));
         }
         if let Some(after) = behaviour.dies_after {
-            let ending = if one_in(&mut self.random, 2) { Ending::Exited(1) } else { Ending::Signaled(11) };
+            let ending = if self.random.one_in(2) { Ending::Exited(1) } else { Ending::Signaled(11) };
             self.later(after, Happening::Dies(worker, ending));
         }
     }

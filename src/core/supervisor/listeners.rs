@@ -1,7 +1,7 @@
 //! What workers do to the listeners that they share, and how it is put right.
 //!
-//! A worker's shutdown(2) stops a listener for all, and O_NONBLOCK set by one is set for all. This decides what follows;
-//! mending a socket is done elsewhere, and told here as [`Event::ListenerShut`](crate::core::Event).
+//! A worker's shutdown(2) stops a listener for all, and O_NONBLOCK set by one is set for all. This decides what
+//! follows; mending a socket is done elsewhere, and told here as [`Event::ListenerShut`](crate::core::Event).
 
 use std::collections::BTreeSet;
 use std::time::Duration;

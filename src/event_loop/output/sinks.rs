@@ -316,9 +316,9 @@ impl Sink {
         !self.broken && !self.backlog.is_empty()
     }
 
-    /// What to watch for room, edge-triggered, and only for as long as this is not `None`, that is while something waits
-    /// to be written: else each read of a pipe's reader would wake us. Nothing where it is broken: what nobody reads is
-    /// ready all the time, and would keep us busy.
+    /// What to watch for room, edge-triggered, and only for as long as this is not `None`, that is while something
+    /// waits to be written: else each read of a pipe's reader would wake us. Nothing where it is broken: what nobody
+    /// reads is ready all the time, and would keep us busy.
     pub(super) fn fd(&self) -> Option<RawFd> {
         match &self.target {
             Target::Own { output, .. } => output.as_ref().filter(|_| self.waits())?.fd(),
@@ -344,8 +344,8 @@ impl Sink {
         self.retry_at
     }
 
-    /// For the end: waits for a slow reader of our own stream, so long at most. False where nothing waits any more, or in
-    /// vain, as for a full disk.
+    /// For the end: waits for a slow reader of our own stream, so long at most. False where nothing waits any more, or
+    /// in vain, as for a full disk.
     pub(super) fn wait_for_room(&mut self, limit_ms: u8) -> bool {
         let waits = self.waits() && self.retry_at.is_none();
         if let Target::Own { output: Some(output), .. } = &self.target {

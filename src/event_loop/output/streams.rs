@@ -235,8 +235,8 @@ impl Streams {
         Some(Pumped { wake: false, broke: Some(sentence) })
     }
 
-    /// The end of srvwrap: what is there now is read, as far as there is room for it. What came of it, and whether there
-    /// is more for which there was none.
+    /// The end of srvwrap: what is there now is read, as far as there is room for it. What came of it, and whether
+    /// there is more for which there was none.
     pub(super) fn read_last(&mut self, sinks: &mut [Sink], now: Time) -> (Vec<Pumped>, bool) {
         let (mut pumped, mut is_held) = (Vec::new(), false);
         for id in self.table.keys().copied().collect::<Vec<_>>() {

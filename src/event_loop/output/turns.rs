@@ -47,13 +47,20 @@ impl EventLoop {
         self.output.wake_writer();
     }
 
-    /// The end: what workers have left is read, and a slow reader of our own streams is waited for, but no longer than 2 s.
+    /// The end: what workers have left is read, and a slow reader of our own streams is waited for, but no longer than
+    /// 2 s.
     pub(in crate::event_loop) fn finish_own_output(&mut self) {
         const LIMIT: Duration = Duration::from_secs(2);
         let until = self.now() + LIMIT;
-        self.output.read_last(self.now());
+        loop {
+            // Each time: what found no room may find some now.
+            self.output.read_last(self.now());
+            self.tell_remarks();
+            if !self.output.flush_own(self.now()) || self.now() >= until {
+                break;
+            }
+        }
         self.tell_remarks();
-        while self.output.flush_own(self.now()) && self.now() < until {}
         for sentence in self.output.give_up_own() {
             self.remark(&sentence);
         }

@@ -36,8 +36,8 @@ pub(super) struct Writer {
     link: Option<LogWriter>,
     made_at: Time,
     restart_at: Option<Time>,
-    /// Who waits for files to be opened again, in order, and until when. Nobody: has waited for too long, and what the log
-    /// writer says of it, late, is not for the next one.
+    /// Who waits for files to be opened again, in order, and until when. Nobody: has waited for too long, and what the
+    /// log writer says of it, late, is not for the next one.
     reopening: VecDeque<(Option<Asker>, Time)>,
 }
 

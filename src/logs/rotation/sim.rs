@@ -1,58 +1,25 @@
 //! A directory where everything goes wrong, from a seed: every step of a rotation fails, others move and truncate the
 //! log, the clock steps, srvwrap is killed.
 //!
-//! `disk.rs` is the directory; `world.rs` is time and the one who writes, `world/perform.rs` carries the effects out, and
-//! both hold what must be so at every step; `world/outside.rs` is what others do, and how it must be in the end. A failing seed prints its story.
-//!
-//! `SRVWRAP_SIM_SEEDS=100000 cargo test sim` runs more; `SRVWRAP_SIM_SEED=17` runs one.
+//! `disk.rs` is the directory; `world.rs` is time and the one who writes, `world/perform.rs` carries the effects out,
+//! and both hold what must be so at every step; `world/outside.rs` is what others do, and how it must be in the end. A
+//! failing seed prints its story. `crate::sim` has what runs them, and how to run more of them or one.
 
 mod disk;
 mod world;
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use crate::logs::Limits;
+use crate::sim::{Random, Seed, for_each_seed};
 
 use world::{Kind, World};
 
 const SEEDS: u64 = 2000;
 
-/// What a run follows from, and whether it tells its story.
-#[derive(Clone, Copy, Debug)]
-struct Seed {
-    number: u64,
-    telling: bool,
-}
-
-/// A small generator (xorshift64*, Vigna 2016).
-#[derive(Clone, Debug)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
-    fn one_in(&mut self, count: u64) -> bool {
-        self.next() % count == 0
-    }
-
-    fn millis(&mut self, limit: u64) -> Duration {
-        Duration::from_millis(self.below(limit))
-    }
-}
-
 #[test]
 fn nothing_that_fails_loses_tears_or_mixes_a_line() {
-    for_each_seed(1, |seed| {
+    for_each_seed(SEEDS, 1, |seed| {
         let mut world = new_world(seed);
         for kind in Kind::ALL {
             if world.random.one_in(3) {
@@ -69,7 +36,7 @@ fn nothing_that_fails_loses_tears_or_mixes_a_line() {
 /// One at a time, so that a fault is not excused by another one.
 #[test]
 fn no_single_trouble_does_either() {
-    for_each_seed(2, |seed| {
+    for_each_seed(SEEDS, 2, |seed| {
         let mut world = new_world(seed);
         let which = world.random.below(TROUBLES);
         live(&mut world, |world, _| trouble(world, which));
@@ -79,7 +46,7 @@ fn no_single_trouble_does_either() {
 
 #[test]
 fn while_all_is_well_every_limit_holds_at_every_moment() {
-    for_each_seed(2, |seed| {
+    for_each_seed(SEEDS, 2, |seed| {
         let mut world = new_world(seed);
         live(&mut world, |_, _| {});
         assert!(world.undisturbed);
@@ -88,7 +55,7 @@ fn while_all_is_well_every_limit_holds_at_every_moment() {
 }
 
 fn new_world(seed: Seed) -> World {
-    let mut random = Random(seed.number.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let mut random = Random::new(seed.number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
     let every = [1, 10, 60, 3600, 86_400][random.below(5) as usize];
     let limits = Limits {
         max_size: (!random.one_in(4)).then(|| 20 + random.below(200)),
@@ -114,7 +81,7 @@ fn live(world: &mut World, mut trouble: impl FnMut(&mut World, u64)) {
             trouble(world, which);
         }
         let pause = if world.random.one_in(3) { 1 } else { tempo };
-        let pause = world.random.millis(pause);
+        let pause = world.random.milliseconds(0, pause);
         world.run_for(pause);
     }
     world.finish();
@@ -136,11 +103,11 @@ fn trouble(world: &mut World, which: u64) {
         2 => world.move_log(None),
         3 => world.truncate_log(),
         4 => {
-            let (forward, by) = (random.one_in(2), random.millis(7_200_000));
+            let (forward, by) = (random.one_in(2), random.milliseconds(0, 7_200_000));
             world.step_clock(forward, by);
         }
         5 if random.one_in(4) => {
-            let (forward, by) = (random.one_in(2), random.millis(200_000_000));
+            let (forward, by) = (random.one_in(2), random.milliseconds(0, 200_000_000));
             world.step_clock(forward, by);
         }
         6 => world.plant(),
@@ -153,25 +120,9 @@ fn trouble(world: &mut World, which: u64) {
         10.. => {
             let kind = Kind::ALL[random.below(6) as usize];
             let limit = if random.one_in(4) { 300_000 } else { 5000 };
-            let time = random.millis(limit);
+            let time = random.milliseconds(0, limit);
             world.outage(kind, time);
         }
         _ => {}
-    }
-}
-
-fn for_each_seed(one_in: u64, run: impl Fn(Seed) -> World) {
-    let from_environment = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
-    let numbers = match from_environment("SRVWRAP_SIM_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 1..1 + from_environment("SRVWRAP_SIM_SEEDS").unwrap_or(SEEDS) / one_in,
-    };
-    for number in numbers {
-        let once = |telling| catch_unwind(AssertUnwindSafe(|| run(Seed { number, telling })));
-        if once(false).is_err() {
-            eprintln!("seed {number} failed; SRVWRAP_SIM_SEED={number} repeats it; this was its story:");
-            let panic = once(true).err().expect("a run repeats itself");
-            resume_unwind(panic);
-        }
     }
 }

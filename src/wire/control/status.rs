@@ -105,8 +105,8 @@ pub(crate) struct Listener {
 }
 
 /// Where workers and srvwrap write. Each place is an absolute path, in which `{slot}` stands for the slot's number;
-/// `/dev/null`; `-` for srvwrap's own stdout or, for stderr and notices, stderr; or the other of the two, `/dev/stdout`,
-/// `/dev/stderr`.
+/// `/dev/null`; `-` for srvwrap's own stdout or, for stderr and notices, stderr; or the other of the two,
+/// `/dev/stdout`, `/dev/stderr`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Logs {
     pub(crate) stdout: Text,

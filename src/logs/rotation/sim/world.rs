@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::super::{Effect, Event, Rotation, Wall};
 use super::disk::{Disk, LOG, Node};
-use super::{Random, Seed};
 use crate::core::Time;
 use crate::logs::Limits;
+use crate::sim::{Random, Seed};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);

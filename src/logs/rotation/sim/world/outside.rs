@@ -181,11 +181,14 @@ impl World {
         let late = self.stepped_back && self.limits.max_size.is_none();
         let least = if late { 0 } else { (self.limits.keep as usize).min(2) };
         assert!(self.limits.total.is_some() || archive_there >= least, "nothing was rotated");
-        self.limits_hold();
+        // And so has what could not be removed, which is tried again then.
+        if !late {
+            self.limits_hold();
+        }
         if self.disordered {
             return;
         }
-        assert!(!self.in_trouble, "the trouble is never over");
+        assert!(late || !self.in_trouble, "the trouble is never over");
         for name in self.disk.names.keys().filter(|name| !self.users.contains_key(*name)) {
             let plain = *name != LOG && !name.ends_with(".gz");
             let taken = self.users.contains_key(&format!("{name}.gz"));
