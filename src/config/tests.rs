@@ -17,6 +17,7 @@ pub(super) fn surroundings() -> Surroundings {
         last_word_is_socket: false,
         directory: PathBuf::from("/srv"),
         stdin_is_terminal: false,
+        pid: 100,
         processors: 6,
     }
 }
@@ -177,7 +178,17 @@ fn an_address_is_understood_and_shown_as_it_was_written() {
     assert_eq!(address("[::1]:8000"), Address::Tcp(([0, 0, 0, 0, 0, 0, 0, 1], 8000).into()));
     assert_eq!(address("[::]:8000"), Address::Tcp(([0; 8], 8000).into()));
     assert_eq!(address("unix:/run/app.sock"), Address::Unix("/run/app.sock".into()));
-    for text in ["8000", "0", "0.0.0.0:80", "[::1]:8000", "[fe80::1%2]:80", "unix:/run/a=b@c:d"] {
+    for text in [
+        "8000",
+        "0",
+        "0.0.0.0:80",
+        "[::1]:8000",
+        "[fe80::1%2]:80",
+        "unix:/run/a=b@c:d",
+        "unix:@app",
+        "fd:0",
+        "fd:3",
+    ] {
         assert_eq!(address(text).to_string(), text);
     }
 }
@@ -254,13 +265,19 @@ fn what_is_not_an_address_is_told_what_is() {
             "300.1.1.1:80",
             "names are not looked up; give the address in numbers, as in 127.0.0.1:8000, or localhost",
         ),
-        ("fd:3", "this version takes over no descriptors; give a port, ADDRESS:PORT or unix:PATH"),
-        ("web=fd:3", "this version takes over no descriptors; give a port, ADDRESS:PORT or unix:PATH"),
+        ("fd:", "not the number of a descriptor; give one, as in fd:3"),
+        ("fd:x", "not the number of a descriptor; give one, as in fd:3"),
+        ("fd:-1", "not the number of a descriptor; give one, as in fd:3"),
+        ("fd:2147483648", "not the number of a descriptor; give one, as in fd:3"),
+        (
+            "web=fd:1",
+            "1 and 2 are srvwrap's stdout and stderr; give the number of a listening socket, as in fd:3",
+        ),
         ("http://localhost:80", "not a URL; give a port, ADDRESS:PORT or unix:PATH"),
         ("/run/app.sock", "a path has unix: before it; give unix:PATH"),
         ("./a=b", "a path has unix: before it; give unix:PATH"),
         ("unix:", "the path is missing; give one, as in unix:/run/app.sock"),
-        ("unix:@app", "abstract sockets are not supported; give a path, as in unix:/run/app.sock"),
+        ("unix:@", "the name is missing; give one, as in unix:@app"),
     ] {
         assert_eq!(error(&["-p", value]), format!("-p {value}: {because}"));
     }

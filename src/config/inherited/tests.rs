@@ -1,0 +1,3 @@
+//! What variables hand over.
+
+use super::*;
