@@ -116,6 +116,7 @@ fn close_unused(unused: &[Wanted]) -> Option<String> {
             let _ = write!(closed, "{separator}{}", named(number, wanted.name.as_deref()));
         }
     }
-    let advice = "handed in, but -p says where to listen; closed (-p fd:N would use it)";
+    let advice =
+        "handed in and closed, because -p or --launchd-socket says where to listen (-p fd:N would keep it)";
     (!closed.is_empty()).then(|| format!("{closed}: {advice}"))
 }
