@@ -314,3 +314,6 @@ fn v6(text: &str, host: &str, port_text: &str) -> Result<SocketAddr, AddressErro
     // The whole of it is read at once, because a zone (`[fe80::1%2]:80`) belongs to the address.
     text.parse::<SocketAddrV6>().map(SocketAddr::V6).map_err(|_| AddressError::NotV6)
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,11 +34,11 @@ fn result(line: &[&str]) -> Result<Config, UsageError> {
     understood(&args, &surroundings())
 }
 
-fn config(line: &[&str]) -> Config {
+pub(super) fn config(line: &[&str]) -> Config {
     result(line).unwrap_or_else(|error| panic!("{line:?}: {error}"))
 }
 
-fn error(line: &[&str]) -> String {
+pub(super) fn error(line: &[&str]) -> String {
     result(line).expect_err("a line that is refused").to_string()
 }
 
@@ -53,7 +53,7 @@ fn listeners(line: &[&str]) -> Vec<(Option<String>, String)> {
     listeners.map(|listener| (listener.name, listener.address.to_string())).collect()
 }
 
-fn address(text: &str) -> Address {
+pub(super) fn address(text: &str) -> Address {
     config(&["-p", text]).listeners.remove(0).address
 }
 
@@ -284,79 +284,6 @@ fn what_is_not_an_address_is_told_what_is() {
         ("unix:@", "the name is missing; give one, as in unix:@app"),
     ] {
         assert_eq!(error(&["-p", value]), format!("-p {value}: {because}"));
-    }
-}
-
-#[test]
-fn a_descriptor_is_taken_by_its_number_and_once() {
-    assert_eq!(address("fd:3"), Address::Fd(3));
-    assert_eq!(listeners(&["-p", "web=fd:0"]), [(Some("web".into()), "fd:0".into())]);
-    assert_eq!(
-        error(&["-p", "fd:3", "-p", "a=fd:03"]),
-        "-p a=fd:03: -p fd:3 listens there already; give only one of them"
-    );
-    assert_eq!(
-        error(&["-p", "fd:0", "--stdin", "inherit"]),
-        "--stdin inherit: srvwrap's own is a listening socket; leave it out"
-    );
-}
-
-#[test]
-fn an_abstract_name_has_107_bytes_at_most() {
-    assert_eq!(address("unix:@a=b/c"), Address::Abstract(b"a=b/c".to_vec()));
-    assert_eq!(address("unix:./@app"), Address::Unix("/srv/./@app".into()), "a path can begin so too");
-    let longest = format!("unix:@{}", "a".repeat(107));
-    assert_eq!(address(&longest).to_string(), longest);
-    let error = error(&["-p", &format!("{longest}a")]);
-    assert!(error.ends_with("an abstract name has at most 107 bytes, and this one 108; give a shorter one"));
-}
-
-#[test]
-fn sockets_of_launchd_come_last_each_by_its_name() {
-    let line = ["--launchd-socket", "Web-1", "-p", "80", "--launchd-socket", "b"];
-    let names: Vec<String> = listeners(&line).into_iter().map(|(_, address)| address).collect();
-    assert_eq!(names, ["80", "launchd:Web-1", "launchd:b"]);
-    let twice = ["--launchd-socket", "a", "--launchd-socket", "a"];
-    assert_eq!(error(&twice), "--launchd-socket a: given twice; give it once");
-    for wrong in ["a:b", "a b"] {
-        assert!(error(&["--launchd-socket", wrong]).contains(": not a name; give "), "{wrong}");
-    }
-}
-
-#[test]
-fn the_mode_and_owner_of_unix_sockets() {
-    let unix = |line: &[&str]| config(&[&["-p", "unix:a"], line].concat()).unix;
-    let own = UnixAccess { mode: 0o666, user: None, group: None };
-    assert_eq!(unix(&[]), own);
-    assert_eq!(config(&[]).unix, own);
-    for (mode, meant) in [("660", 0o660), ("0600", 0o600), ("000", 0), ("777", 0o777)] {
-        assert_eq!(unix(&["--unix-mode", mode]).mode, meant);
-    }
-    for mode in ["6", "66", "00666", "1777", "0o66", "668", "+66", "rw-"] {
-        let error = error(&["-p", "unix:a", "--unix-mode", mode]);
-        assert!(error.contains(": not the mode of a socket, 000 to 777; give "), "{error}");
-    }
-    for (owner, user, group) in
-        [("www-data", Some("www-data"), None), ("33:adm", Some("33"), Some("adm")), (":44", None, Some("44"))]
-    {
-        let found = unix(&["--unix-owner", owner]);
-        assert_eq!((found.user.as_deref(), found.group.as_deref()), (user, group), "{owner}");
-    }
-    for (owner, because) in
-        [(":", "its group is missing"), ("a:", "its group is missing"), ("a:b:c", "not an owner")]
-    {
-        let error = error(&["-p", "unix:a", "--unix-owner", owner]);
-        assert!(error.contains(because), "{owner}: {error}");
-    }
-}
-
-#[test]
-fn a_mode_or_owner_for_nothing_is_refused() {
-    for line in [&[][..], &["-p", "80"], &["-p", "unix:@a"], &["-p", "fd:3"]] {
-        for option in [["--unix-mode", "600"], ["--unix-owner", "root"]] {
-            let error = error(&[line, &option].concat());
-            assert!(error.contains("no unix socket of srvwrap's own has a path"), "{error}");
-        }
     }
 }
 

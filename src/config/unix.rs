@@ -53,3 +53,6 @@ fn owner(given: &Given) -> Result<[Option<String>; 2], UsageError> {
     }
     Ok([(!user.is_empty()).then(|| user.to_string()), group])
 }
+
+#[cfg(test)]
+mod tests;

@@ -372,6 +372,40 @@ mod tests {
         }
     }
 
+    /// Its maker's alone leave nothing to give away.
+    #[test]
+    fn another_name_is_used_only_where_the_owner_is_another() {
+        let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+        let directory = tempfile::tempdir().unwrap();
+        let differs = |uid, gid| {
+            let open = Directory::open(directory.path()).unwrap();
+            Access { uid, gid, ..Access::DEFAULT }.differs(&open)
+        };
+        assert!(!differs(None, None) && !differs(Some(uid), Some(gid)));
+        assert!(differs(Some(uid + 1), None) && differs(None, Some(gid + 1)));
+        // Whatever is made in it has the group of the directory.
+        let mode = fs::Permissions::from_mode(0o2755);
+        fs::set_permissions(directory.path(), mode).unwrap();
+        assert!(!differs(Some(uid), Some(gid)));
+        if std::os::unix::fs::chown(directory.path(), None, Some(gid + 1)).is_ok() {
+            fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o2755)).unwrap();
+            assert!(differs(None, Some(gid)) && !differs(None, Some(gid + 1)));
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_taken_meanwhile_is_not_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        let [ours, theirs] = ["a", "b"].map(|name| directory.path().join(name));
+        fs::write(&ours, "ours").unwrap();
+        fs::write(&theirs, "theirs").unwrap();
+        assert_eq!(rename_to_nothing(ours.as_os_str(), theirs.as_os_str()), Err(Errno::EEXIST));
+        assert_eq!(fs::read_to_string(&theirs).unwrap(), "theirs");
+        fs::remove_file(&theirs).unwrap();
+        rename_to_nothing(ours.as_os_str(), theirs.as_os_str()).unwrap();
+        assert_eq!(fs::read_to_string(&theirs).unwrap(), "ours");
+    }
+
     #[test]
     fn the_socket_of_a_dead_server_is_replaced() {
         own_umask(0o022);
