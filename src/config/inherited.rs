@@ -74,21 +74,21 @@ fn by_systemd(surroundings: &Surroundings) -> Result<Vec<Listener>, UsageError> 
         Some(names) => names.as_encoded_bytes().split(|byte| *byte == b':').collect(),
         None => Vec::new(),
     };
-    let refused = |because: String| Err(wrong("LISTEN_FDS", count, because));
+    let refused = |because: &str| Err(wrong("LISTEN_FDS", count, because));
     let count = match count.to_str().and_then(number).and_then(|count| usize::try_from(count).ok()) {
         Some(count) if count <= MOST_SOCKETS => count,
-        Some(_) => return refused("too many sockets".to_string()),
-        None => return refused("not a number of sockets".to_string()),
+        Some(_) => return refused("too many sockets"),
+        None => return refused("not a number of sockets"),
     };
     if names.len() > count {
-        return refused(format!("LISTEN_FDNAMES has {} names", names.len()));
+        return refused(&format!("LISTEN_FDNAMES has {} names", names.len()));
     }
     (0..count)
         .map(|index| {
             let name = names.get(index).copied().unwrap_or_default();
             let Some(name) = socket_name(name) else {
                 let all = value(surroundings, "LISTEN_FDNAMES").unwrap_or_default();
-                return Err(wrong("LISTEN_FDNAMES", all, format!("name {} is not one", index + 1)));
+                return Err(wrong("LISTEN_FDNAMES", all, &format!("name {} is not one", index + 1)));
             };
             Ok(listener(FIRST_OF_SYSTEMD + index, name))
         })
@@ -136,9 +136,9 @@ fn name_of(surroundings: &Surroundings, fd: usize) -> Option<String> {
 fn descriptor(surroundings: &Surroundings, variable: &str) -> Result<Option<usize>, UsageError> {
     let Some(text) = value(surroundings, variable) else { return Ok(None) };
     match text.to_str().and_then(number) {
-        Some(1 | 2) => Err(wrong(variable, text, "1 and 2 are srvwrap's stdout and stderr".to_string())),
+        Some(1 | 2) => Err(wrong(variable, text, "1 and 2 are srvwrap's stdout and stderr")),
         Some(number) => Ok(usize::try_from(number).ok()),
-        None => Err(wrong(variable, text, "not the number of a descriptor".to_string())),
+        None => Err(wrong(variable, text, "not the number of a descriptor")),
     }
 }
 
@@ -148,7 +148,7 @@ fn value<'a>(surroundings: &'a Surroundings, variable: &str) -> Option<&'a OsStr
     found.map(|(_, value)| value.as_os_str()).filter(|value| !value.is_empty())
 }
 
-fn wrong(variable: &str, value: &OsStr, problem: String) -> UsageError {
+fn wrong(variable: &str, value: &OsStr, problem: &str) -> UsageError {
     let mut word = std::ffi::OsString::from(format!("{variable}="));
     word.push(value);
     UsageError::BadWord { word, because: format!("{problem}; unset it, or say by -p where to listen") }

@@ -188,9 +188,10 @@ fn rename_to_nothing(from: &OsStr, to: &OsStr) -> nix::Result<()> {
         libc::syscall(libc::SYS_renameat2, here, from.as_ptr(), here, to.as_ptr(), libc::RENAME_NOREPLACE)
     });
     match renamed {
-        // SAFETY: two C strings.
         Err(Errno::EINVAL | Errno::ENOSYS) => {
-            Errno::result(unsafe { libc::rename(from.as_ptr(), to.as_ptr()) }).map(drop)
+            // SAFETY: two C strings.
+            let renamed = unsafe { libc::rename(from.as_ptr(), to.as_ptr()) };
+            Errno::result(renamed).map(drop)
         }
         renamed => renamed.map(drop),
     }
