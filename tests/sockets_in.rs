@@ -422,7 +422,21 @@ fn a_daemon_keeps_what_was_handed_to_the_command_that_started_it() {
     let deployed = start(vec![(3, None)], "1", &["--or-deploy"]);
     assert_eq!(deployed.status.code(), Some(0), "{deployed:?}");
     send(daemon.pid, Signal::SIGTERM);
-    wait_until("it has ended", || home.daemon().is_none());
+    wait_until("nobody holds it any more", || TcpStream::connect(("127.0.0.1", port)).is_err());
+}
+
+/// As systemd makes it of `ListenStream=8000`.
+#[test]
+fn one_for_both_families_is_told_by_its_port_alone() {
+    if !require::ipv6() {
+        return;
+    }
+    let listener = TcpListener::bind("[::]:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut srvwrap = srvwrap(IDLE).with_listen_fds("", vec![listener.into()]).online();
+    srvwrap.wait_until_said(&format!("listening on port {port} (fd 3)"), 1);
+    assert_eq!(listeners_of(&mut srvwrap)["PORT"], port.to_string());
+    srvwrap.stop();
 }
 
 /// As Apple documents it: two sockets for one name, an errno for whatever is wrong.

@@ -13,6 +13,10 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 
 /// Why there are none.
+#[cfg_attr(
+    target_feature = "crt-static",
+    expect(dead_code, reason = "a static binary can call nobody who says so")
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LaunchdError {
     /// This system has no launchd, or this binary cannot call it.
