@@ -64,6 +64,15 @@ pub(crate) struct Options {
     /// in the order of the command line
     #[argh(option, from_str_fn(decoded))]
     pub(crate) listen: Vec<Given>,
+    /// names of what launchd holds, in the order of the command line
+    #[argh(option, from_str_fn(decoded))]
+    pub(crate) launchd_socket: Vec<Given>,
+    /// who may connect to unix sockets
+    #[argh(option, from_str_fn(decoded), default = "default_of(\"--unix-mode\")")]
+    pub(crate) unix_mode: Given,
+    /// and whose they are
+    #[argh(option, from_str_fn(decoded))]
+    pub(crate) unix_owner: Option<Given>,
     /// how workers are handed the sockets
     #[argh(option, from_str_fn(decoded), default = "default_of(\"--protocol\")")]
     pub(crate) protocol: Given,

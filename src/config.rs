@@ -10,7 +10,9 @@
 mod address;
 mod call;
 mod files;
+mod inherited;
 mod logs;
+mod unix;
 mod variables;
 
 use std::ffi::{OsStr, OsString};
@@ -18,6 +20,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use address::{Address, Listener};
+pub(crate) use inherited::HandedIn;
+pub(crate) use unix::UnixAccess;
 
 use crate::cli::{Given, Options, Typed, UsageError, Verb};
 use crate::core::{OnCrash, Policy, Ready, StopSignal};
@@ -31,8 +35,11 @@ use crate::wire::control::message::Order;
 pub(crate) struct Config {
     /// How many workers to keep online, 1 to 65535.
     pub(crate) count: u32,
-    /// In the order of the command line. No two have the same name, or addresses that exclude each other.
+    /// In the order of the command line, where they stand there; those of launchd last. No two that are bound here have
+    /// the same name, or addresses that exclude each other.
     pub(crate) listeners: Vec<Listener>,
+    pub(crate) handed_in: HandedIn,
+    pub(crate) unix: UnixAccess,
     pub(crate) protocol: Protocol,
     pub(crate) policy: Policy,
     /// Whether the stop signal goes to a worker's first process alone.
@@ -166,6 +173,8 @@ pub(crate) struct Surroundings {
     /// The caller's directory, from which relative paths are taken.
     pub(crate) directory: PathBuf,
     pub(crate) stdin_is_terminal: bool,
+    /// srvwrap's own, as its caller knows it.
+    pub(crate) pid: u32,
     /// How many processors srvwrap may use.
     pub(crate) processors: u32,
 }
@@ -185,7 +194,8 @@ impl Config {
             stop_timeout: duration(&options.stop_timeout)?,
             bake: duration(&options.bake)?,
         };
-        let listeners = address::listeners(&options.listen, &surroundings.directory)?;
+        let given = address::listeners(&options.listen, &options.launchd_socket, &surroundings.directory)?;
+        let (listeners, handed_in) = inherited::listeners(given, surroundings)?;
         variables::port_is_free(&options.env, &listeners)?;
         let control = files::control(options.socket.as_ref(), surroundings)?;
         let in_background = *verb == Verb::Start && !stays(options)?;
@@ -195,13 +205,15 @@ impl Config {
             protocol: protocol(&options.protocol)?,
             policy,
             stop_leader_only: options.stop_leader_only,
-            stdin: stdin(&options.stdin, count, surroundings)?,
+            stdin: stdin(&options.stdin, count, &listeners, surroundings)?,
             node_channel: options.node_channel,
             argv: program.clone(),
             directory: options.cwd.as_ref().map(path),
             environment: variables::set(&options.env)?,
             health: address::of_health(options.health.as_ref(), &listeners)?,
+            unix: unix::access(options, &listeners)?,
             listeners,
+            handed_in,
             control,
             pid_file: options.pid_file.as_ref().map(path),
             logs: logs::logs(options, in_background, surroundings)?,
@@ -244,14 +256,16 @@ fn typed_duration(given: &Given) -> Result<Option<Duration>, UsageError> {
 
 /// As they were typed, those that no deploy can change.
 fn for_a_new_one(options: &Options) -> Vec<String> {
-    let Options { protocol, ready, stop_timeout, stop_signal, on_crash, stdin, stdout, stderr, log, .. } = options;
+    let Options { protocol, ready, stop_timeout, stop_signal, on_crash, stdin, stdout, stderr, log, .. } =
+        options;
     let Options { log_format, max_log_size, log_keep, log_full, log_every, log_total, .. } = options;
-    let with_default = [protocol, ready, stop_timeout, stop_signal, on_crash, stdin];
+    let Options { launchd_socket, unix_mode, unix_owner, .. } = options;
+    let with_default = [unix_mode, protocol, ready, stop_timeout, stop_signal, on_crash, stdin];
     let with_default = with_default.into_iter().chain([log_format, max_log_size, log_keep, log_full]);
-    let others = [&options.pid_file, &options.health, stdout, stderr, log, log_every, log_total];
+    let others = [unix_owner, &options.pid_file, &options.health, stdout, stderr, log, log_every, log_total];
     let switches =
         [("--stop-leader-only", options.stop_leader_only), ("--node-channel", options.node_channel)];
-    let typed = options.listen.iter();
+    let typed = options.listen.iter().chain(launchd_socket);
     let typed = typed.chain(with_default.filter_map(Given::typed));
     let typed = typed.chain(others.into_iter().flatten()).map(Given::to_string);
     let switches = switches.into_iter().filter(|(_, given)| *given).map(|(name, _)| name.to_string());
@@ -388,7 +402,12 @@ fn duration_above_zero(given: &Given) -> Result<Duration, UsageError> {
     if duration.is_zero() { Err(given.refused("no worker is online at once")) } else { Ok(duration) }
 }
 
-fn stdin(given: &Given, count: u32, surroundings: &Surroundings) -> Result<Stdin, UsageError> {
+fn stdin(
+    given: &Given,
+    count: u32,
+    listeners: &[Listener],
+    surroundings: &Surroundings,
+) -> Result<Stdin, UsageError> {
     match given.text() {
         "null" => Ok(Stdin::Null),
         "inherit" if count != 1 => {
@@ -400,6 +419,9 @@ fn stdin(given: &Given, count: u32, surroundings: &Surroundings) -> Result<Stdin
             let because =
                 "a worker cannot read from a terminal; give it a file or a pipe, as in: srvwrap ... < file";
             Err(given.refused_with(because))
+        }
+        "inherit" if listeners.iter().any(|listener| listener.address == Address::Fd(0)) => {
+            Err(given.refused_with("srvwrap's own is a listening socket; leave it out"))
         }
         "inherit" => Ok(Stdin::Inherit),
         _ => Err(given.refused("no such standard input")),

@@ -3,6 +3,7 @@
 //! Everything that srvwrap was given, without what was meant for srvwrap alone, and with what `protocol/worker.md`
 //! promises. It does not look at the environment of this process: that is handed in.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -115,14 +116,25 @@ pub(crate) fn of_worker(base: &[(OsString, OsString)], facts: &Facts<'_>) -> Vec
     if let Some(port) = facts.listeners.iter().find_map(|listener| listener.port) {
         set("PORT", port.to_string());
     }
+    let mut named = BTreeSet::new();
     for (index, listener) in facts.listeners.iter().enumerate() {
         let fd = (NOTICE_FD + 1 + index).to_string();
         set(&format!("LISTEN_FD_{index}"), fd.clone());
-        if let Some(name) = listener.name {
-            set(&format!("LISTEN_FD_{}", name.to_ascii_uppercase()), fd);
+        // Of several with one name the first is meant by it.
+        if let Some(name) = listener.name.and_then(name_in_variable).filter(|name| named.insert(name.clone()))
+        {
+            set(&format!("LISTEN_FD_{name}"), fd);
         }
     }
     environment
+}
+
+/// The name of a listener as a variable can hold it. None where that is empty or a number, which would be taken for a
+/// place among all.
+fn name_in_variable(name: &str) -> Option<String> {
+    let fit = |letter: char| if letter.is_ascii_alphanumeric() { letter.to_ascii_uppercase() } else { '_' };
+    let name: String = name.chars().map(fit).collect();
+    (!name.bytes().all(|byte| byte.is_ascii_digit())).then_some(name)
 }
 
 /// Programs whose runtime takes `NODE_CHANNEL_FD` for itself. Others would hand it to children that lack the

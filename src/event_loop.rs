@@ -11,10 +11,11 @@
 //! no more, but each worker only so much at a time, so that none starves the rest.
 //!
 //! `workers.rs` has the processes and what they say, `perform.rs` carries out effects, `listeners.rs` looks after the
-//! sockets, `control.rs` serves those who ask, `places.rs` looks after the names in the file system, `report.rs` tells
+//! sockets, `handed_in.rs` takes those that others have made, `control.rs` serves those who ask, `places.rs` looks after the names in the file system, `report.rs` tells
 //! what happens. None of them decides.
 
 mod control;
+mod handed_in;
 mod listeners;
 mod output;
 mod perform;
@@ -41,6 +42,7 @@ use crate::wire::control::message::Deploy;
 use crate::wire::control::routes::Door;
 
 use control::{ConnectionId, Control};
+pub(crate) use handed_in::{HandedIn, Refusal};
 use listeners::Listeners;
 use output::Output;
 use places::Places;
@@ -94,6 +96,7 @@ pub(crate) struct Start {
     pub(crate) startup: Startup,
     pub(crate) config: Config,
     pub(crate) spec: Spec,
+    pub(crate) handed_in: HandedIn,
     /// Of a daemon, to the command that waits for it to be online.
     pub(crate) report: Option<Report>,
     /// What to do where files cannot be written that nobody has named.
@@ -110,11 +113,14 @@ struct Parts {
 
 impl Parts {
     /// An error is a sentence.
-    fn take(start: &Start, poll: &Poll, log: &mut Log) -> Result<Parts, String> {
+    fn take(start: &mut Start, poll: &Poll, log: &mut Log) -> Result<Parts, String> {
         let config = &start.config;
         let places = Places::take(config, start.report.is_some(), poll, log)?;
         let control = Control::open(config.health.as_ref(), &places, poll)?;
-        let listeners = Listeners::bind(&config.listeners, poll)?;
+        let listeners = Listeners::bind(&config.listeners, &mut start.handed_in, poll)?;
+        if let Some(closed) = &start.handed_in.closed {
+            log.remark(closed);
+        }
         let signals =
             Signals::install(&start.startup).map_err(|error| format!("cannot handle signals: {error}"))?;
         watch(poll, &signals.fd(), SIGNALS, Interest::READABLE)

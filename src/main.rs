@@ -65,7 +65,7 @@ use std::process::ExitCode;
 use cli::{Command, Typed, UsageError, Verb};
 use config::{Call, Config, Daemon, Surroundings};
 use core::Spec;
-use event_loop::{EventLoop, Start};
+use event_loop::{EventLoop, HandedIn, Refusal, Start};
 use sys::startup::Startup;
 
 /// Wrong usage.
@@ -121,8 +121,20 @@ fn start_typed(typed: &Typed, surroundings: Surroundings, startup: Startup) -> R
 }
 
 fn run(config: Config, surroundings: Surroundings, startup: Startup) -> u8 {
+    let handed_in = match handed_in(&config) {
+        Ok(handed_in) => handed_in,
+        Err(code) => return code,
+    };
     let spec = spec_of(&config, surroundings);
-    serve(Start { startup, config, spec, report: None, elsewhere: None })
+    serve(Start { startup, config, spec, handed_in, report: None, elsewhere: None })
+}
+
+/// Or the exit code, where it has been said why.
+fn handed_in(config: &Config) -> Result<HandedIn, u8> {
+    HandedIn::take(config).map_err(|Refusal { code, sentence }| {
+        complain(&sentence);
+        code
+    })
 }
 
 /// Runs until the end, and returns the exit code.
@@ -197,6 +209,7 @@ fn surroundings(directory: PathBuf, last_word: Option<&OsString>) -> Surrounding
         last_word_is_socket: last_word.is_some_and(is_socket),
         directory,
         stdin_is_terminal: io::stdin().is_terminal(),
+        pid: std::process::id(),
         processors: u32::try_from(processors).unwrap_or(u32::MAX),
     }
 }

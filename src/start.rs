@@ -27,7 +27,7 @@ use crate::sys::startup::Startup;
 use crate::wire::control::json;
 use crate::wire::control::message::{Answer, Deploy, Order, Outcome};
 use crate::wire::control::text::Text;
-use crate::{FAILED, USAGE, complain, serve};
+use crate::{FAILED, USAGE, complain, handed_in, serve};
 
 /// What to do where nothing can be written.
 const ELSEWHERE: &str = "--stdout, --stderr, --log and --socket name other places; or start it in a directory that can \
@@ -42,14 +42,21 @@ pub(crate) fn start(config: Config, daemon: &Daemon, spec: Spec, startup: Startu
     if is_running(&config.control.path) {
         return running_already(config, daemon, spec, &startup);
     }
+    let handed_in = match handed_in(&config) {
+        Ok(handed_in) => handed_in,
+        Err(code) => return code,
+    };
     match divide() {
         Ok(Side::Caller { report }) => {
+            // Whoever waits in them is the daemon's.
+            drop(handed_in);
             let log = path_of(&config.logs.notices);
             client::follow_report(report, daemon.display, &config.control.path, log, &startup)
         }
-        Ok(Side::Daemon { report }) => match settle(&report) {
+        Ok(Side::Daemon { report }) => match settle(&report, handed_in.descriptors()) {
             Ok(()) => {
-                serve(Start { startup, config, spec, report: Some(report), elsewhere: Some(ELSEWHERE) })
+                let (report, elsewhere) = (Some(report), Some(ELSEWHERE));
+                serve(Start { startup, config, spec, handed_in, report, elsewhere })
             }
             Err(errno) => not_started(report, &format!("cannot open /dev/null: {}", errno.desc())),
         },

@@ -168,6 +168,26 @@ except OSError as error:
     srvwrap.stop();
 }
 
+/// One for IPv6 alone leaves IPv4 to others, and a port alone needs both.
+#[test]
+fn one_for_both_families_and_one_for_each_exclude_each_other_and_two_for_each_do_not() {
+    if !require::ipv6() {
+        return;
+    }
+    let mut first = srvwrap(with_listeners(&["[::]:0"], &IDLE)).online();
+    let port = first.port();
+    let v4 = srvwrap(with_listeners(&[&format!("0.0.0.0:{port}")], &IDLE)).online();
+    for address in [port.to_string(), format!("[::]:{port}"), format!("[::1]:{port}")] {
+        let (code, log) = srvwrap(with_listeners(&["127.0.0.1:0", &address], &IDLE)).run();
+        assert_eq!((code, log.lines().count()), (1, 1), "{log}");
+        let shown = if address.contains(':') { address } else { format!("port {address}") };
+        assert!(log.contains(&format!("cannot bind {shown}: Address already in use")), "{log}");
+        assert!(log.contains(&format!("pid {}, srvwrap", first.pid())), "{log}");
+    }
+    v4.stop();
+    first.stop();
+}
+
 #[test]
 fn an_address_of_another_machine_ends_it_with_1_and_its_name() {
     let (code, log) = srvwrap(with_listeners(&["192.0.2.1:8000"], &IDLE)).run();

@@ -61,6 +61,7 @@ mod scaling;
 mod shared_listener;
 mod showing_logs;
 mod signals;
+mod sockets_in;
 mod spawning;
 mod stderr;
 mod stopping;

@@ -103,7 +103,10 @@ const SECTIONS: &[Section] = &[
             ("NOTIFY_FD", "The descriptor on which it says \"online\" and is told \"shutdown\"."),
             ("LISTEN_FD", "The descriptor of the first listening socket."),
             ("LISTEN_FD_0, _1, ...", "Those of all of them, in the order of the command line."),
-            ("LISTEN_FD_NAME", "That of the socket of this name, in upper case."),
+            (
+                "LISTEN_FD_NAME",
+                "That of the socket of this name, in upper case, with _ for what a name cannot hold.",
+            ),
             ("PORT", "The port of the first TCP socket."),
             ("NODE_CHANNEL_FD", "The same as NOTIFY_FD, for node and its kin."),
             ("SRVWRAP_SLOT", "Its place, from 0; also as NAUGHT_WORKER and NODE_APP_INSTANCE."),

@@ -85,11 +85,35 @@ pub(crate) static OPTIONS: &[OptionRow] = &[
         long: "--listen",
         short: Some("-p"),
         value: Some("[NAME=]ADDRESS"),
-        remedy: "a port, ADDRESS:PORT or unix:PATH",
+        remedy: "a port, ADDRESS:PORT, unix:PATH or fd:N",
         repeatable: true,
         help: "Hold a listening socket and hand it to every worker: 8000 (every address, IPv4 and IPv6), 0 (a free \
                port, which is printed), 127.0.0.1:8000, localhost:8000, [::1]:8000, [::]:8000 (IPv6 only), \
-               unix:/run/app.sock. Any of them named, as in http=8000. May be repeated.",
+               unix:/run/app.sock, unix:@app (abstract), fd:3 (a descriptor that srvwrap was started with). Any of \
+               them named, as in http=8000. May be repeated. Default: the sockets in LISTEN_FDS (systemd) or LISTEN_FD.",
+        ..SWITCH
+    },
+    OptionRow {
+        long: "--launchd-socket",
+        value: Some("NAME"),
+        remedy: "a name from the Sockets of the job's property list",
+        repeatable: true,
+        help: "Take over the sockets that launchd holds under this name, on macOS. May be repeated.",
+        ..SWITCH
+    },
+    OptionRow {
+        long: "--unix-mode",
+        value: Some("MODE"),
+        remedy: "an octal mode, as in 660",
+        default: Some("666"),
+        help: "Who may connect to the unix sockets of -p.",
+        ..SWITCH
+    },
+    OptionRow {
+        long: "--unix-owner",
+        value: Some("USER[:GROUP]"),
+        remedy: "USER, USER:GROUP or :GROUP, as names or numbers",
+        help: "Whose the unix sockets of -p are. Default: those of srvwrap's own user and group.",
         ..SWITCH
     },
     OptionRow {

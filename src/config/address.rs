@@ -5,14 +5,17 @@
 //! | `8000` | [`Address::Port`]: one socket for every address of the machine, IPv4 and IPv6 |
 //! | `127.0.0.1:8000`, `[::1]:8000`, `localhost:8000` | [`Address::Tcp`]; `[::]:8000` is IPv6 only |
 //! | `unix:/run/app.sock` | [`Address::Unix`] |
+//! | `unix:@app` | [`Address::Abstract`] |
+//! | `fd:3` | [`Address::Fd`]: a socket that srvwrap was started with |
 //!
 //! Port 0 asks for a free one. Taken apart as bytes, because a path may hold any.
 //!
-//! What this module does not do: look up names (localhost is a fixed one), or bind.
+//! What this module does not do: look up names (localhost is a fixed one), look at descriptors, or bind.
 
 use std::ffi::OsStr;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
+use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -21,7 +24,8 @@ use crate::cli::{Given, UsageError, shown};
 /// A socket to hold, and what workers know it by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Listener {
-    /// `[a-z0-9_]+`, and not a number: it becomes a part of an environment variable.
+    /// One from the command line is `[a-z0-9_]+`, and not a number: it becomes a part of an environment variable. One
+    /// that came with a socket is printable ASCII without a colon.
     pub(crate) name: Option<String>,
     pub(crate) address: Address,
 }
@@ -34,6 +38,12 @@ pub(crate) enum Address {
     Tcp(SocketAddr),
     /// An absolute path where the caller's directory was one; at most [`LONGEST_PATH`] bytes.
     Unix(PathBuf),
+    /// A name that is in no file system; 1 to [`LONGEST_PATH`] bytes.
+    Abstract(Vec<u8>),
+    /// A socket that somebody else has made, at this number when srvwrap was started: 0, or from 3 on.
+    Fd(RawFd),
+    /// What launchd holds under this name: one socket or more.
+    Launchd(String),
 }
 
 impl fmt::Display for Address {
@@ -42,6 +52,9 @@ impl fmt::Display for Address {
             Address::Port(port) => write!(f, "{port}"),
             Address::Tcp(address) => write!(f, "{address}"),
             Address::Unix(path) => write!(f, "unix:{}", shown(path.as_os_str())),
+            Address::Abstract(name) => write!(f, "unix:@{}", shown(OsStr::from_bytes(name))),
+            Address::Fd(number) => write!(f, "fd:{number}"),
+            Address::Launchd(name) => write!(f, "launchd:{name}"),
         }
     }
 }
@@ -53,9 +66,11 @@ const LONGEST_PATH: usize = 107;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AddressError {
     BadName,
-    Descriptor,
+    NotADescriptor,
+    OutputDescriptor,
     PathMissing,
-    PathAbstract,
+    AbstractMissing,
+    AbstractTooLong(usize),
     PathTooLong(usize),
     PathAlone,
     Url,
@@ -74,12 +89,17 @@ impl fmt::Display for AddressError {
             AddressError::BadName => {
                 "a name is made of a-z, 0-9 and _, and is not a number; give one, as in http=8000"
             }
-            AddressError::Descriptor => {
-                "this version takes over no descriptors; give a port, ADDRESS:PORT or unix:PATH"
+            AddressError::NotADescriptor => "not the number of a descriptor; give one, as in fd:3",
+            AddressError::OutputDescriptor => {
+                "1 and 2 are srvwrap's stdout and stderr; give the number of a listening socket, as in fd:3"
             }
             AddressError::PathMissing => "the path is missing; give one, as in unix:/run/app.sock",
-            AddressError::PathAbstract => {
-                "abstract sockets are not supported; give a path, as in unix:/run/app.sock"
+            AddressError::AbstractMissing => "the name is missing; give one, as in unix:@app",
+            AddressError::AbstractTooLong(length) => {
+                return write!(
+                    f,
+                    "an abstract name has at most {LONGEST_PATH} bytes, and this one {length}; give a shorter one"
+                );
             }
             AddressError::PathTooLong(length) => {
                 return write!(
@@ -102,8 +122,13 @@ impl fmt::Display for AddressError {
     }
 }
 
-/// All the listeners of a command line. Relative paths are taken from `directory`.
-pub(super) fn listeners(given: &[Given], directory: &Path) -> Result<Vec<Listener>, UsageError> {
+/// All the listeners of a command line, `launchd` those of `--launchd-socket`. Relative paths are taken from
+/// `directory`.
+pub(super) fn listeners(
+    given: &[Given],
+    launchd: &[Given],
+    directory: &Path,
+) -> Result<Vec<Listener>, UsageError> {
     let mut listeners: Vec<Listener> = Vec::new();
     for given in given {
         let listener =
@@ -120,6 +145,18 @@ pub(super) fn listeners(given: &[Given], directory: &Path) -> Result<Vec<Listene
             );
         }
         listeners.push(listener);
+    }
+    for given in launchd {
+        let name = given.text().to_string();
+        // Workers may get the names in one list, divided by colons.
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':') {
+            return Err(given.refused("not a name"));
+        }
+        let address = Address::Launchd(name.clone());
+        if listeners.iter().any(|earlier| earlier.address == address) {
+            return Err(given.refused_with("given twice; give it once"));
+        }
+        listeners.push(Listener { name: Some(name), address });
     }
     Ok(listeners)
 }
@@ -152,7 +189,10 @@ fn taken_name<'a>(listeners: &[Listener], new: &'a Listener) -> Option<&'a str> 
 fn overlap(one: &Address, other: &Address) -> bool {
     match (one, other) {
         (Address::Unix(one), Address::Unix(other)) => one == other,
-        (Address::Unix(_), _) | (_, Address::Unix(_)) => false,
+        (Address::Abstract(one), Address::Abstract(other)) => one == other,
+        (Address::Fd(one), Address::Fd(other)) => one == other,
+        (Address::Unix(_) | Address::Abstract(_) | Address::Fd(_) | Address::Launchd(_), _)
+        | (_, Address::Unix(_) | Address::Abstract(_) | Address::Fd(_) | Address::Launchd(_)) => false,
         (Address::Port(port), Address::Port(other_port)) => port == other_port && *port != 0,
         (Address::Port(port), Address::Tcp(tcp)) | (Address::Tcp(tcp), Address::Port(port)) => {
             tcp.port() == *port && *port != 0
@@ -187,10 +227,10 @@ fn name(bytes: &[u8]) -> Result<String, AddressError> {
 
 fn address(text: &[u8], directory: &Path) -> Result<Address, AddressError> {
     if let Some(path) = text.strip_prefix(b"unix:") {
-        return unix(path, directory).map(Address::Unix);
+        return unix(path, directory);
     }
-    if text.starts_with(b"fd:") {
-        return Err(AddressError::Descriptor);
+    if let Some(number) = text.strip_prefix(b"fd:") {
+        return std::str::from_utf8(number).map_err(|_| AddressError::NotADescriptor).and_then(descriptor);
     }
     if text.contains(&b'/') {
         let is_url = text.windows(3).any(|window| window == b"://");
@@ -203,17 +243,34 @@ fn address(text: &[u8], directory: &Path) -> Result<Address, AddressError> {
     }
 }
 
-fn unix(path: &[u8], directory: &Path) -> Result<PathBuf, AddressError> {
+fn unix(path: &[u8], directory: &Path) -> Result<Address, AddressError> {
     match path {
         [] => return Err(AddressError::PathMissing),
-        [b'@', ..] => return Err(AddressError::PathAbstract),
+        [b'@'] => return Err(AddressError::AbstractMissing),
+        [b'@', name @ ..] if name.len() > LONGEST_PATH => {
+            return Err(AddressError::AbstractTooLong(name.len()));
+        }
+        [b'@', name @ ..] => return Ok(Address::Abstract(name.to_vec())),
         _ => {}
     }
     let path = directory.join(OsStr::from_bytes(path));
     match path.as_os_str().len() {
-        0..=LONGEST_PATH => Ok(path),
+        0..=LONGEST_PATH => Ok(Address::Unix(path)),
         length => Err(AddressError::PathTooLong(length)),
     }
+}
+
+fn descriptor(text: &str) -> Result<Address, AddressError> {
+    match number(text) {
+        Some(1 | 2) => Err(AddressError::OutputDescriptor),
+        Some(number) => Ok(Address::Fd(number)),
+        None => Err(AddressError::NotADescriptor),
+    }
+}
+
+/// The number of a descriptor: digits alone.
+pub(super) fn number(text: &str) -> Option<RawFd> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
 /// A text without a colon, which can only be a port.
@@ -257,3 +314,6 @@ fn v6(text: &str, host: &str, port_text: &str) -> Result<SocketAddr, AddressErro
     // The whole of it is read at once, because a zone (`[fe80::1%2]:80`) belongs to the address.
     text.parse::<SocketAddrV6>().map(SocketAddr::V6).map_err(|_| AddressError::NotV6)
 }
+
+#[cfg(test)]
+mod tests;

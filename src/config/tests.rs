@@ -17,6 +17,7 @@ pub(super) fn surroundings() -> Surroundings {
         last_word_is_socket: false,
         directory: PathBuf::from("/srv"),
         stdin_is_terminal: false,
+        pid: 100,
         processors: 6,
     }
 }
@@ -33,11 +34,11 @@ fn result(line: &[&str]) -> Result<Config, UsageError> {
     understood(&args, &surroundings())
 }
 
-fn config(line: &[&str]) -> Config {
+pub(super) fn config(line: &[&str]) -> Config {
     result(line).unwrap_or_else(|error| panic!("{line:?}: {error}"))
 }
 
-fn error(line: &[&str]) -> String {
+pub(super) fn error(line: &[&str]) -> String {
     result(line).expect_err("a line that is refused").to_string()
 }
 
@@ -52,7 +53,7 @@ fn listeners(line: &[&str]) -> Vec<(Option<String>, String)> {
     listeners.map(|listener| (listener.name, listener.address.to_string())).collect()
 }
 
-fn address(text: &str) -> Address {
+pub(super) fn address(text: &str) -> Address {
     config(&["-p", text]).listeners.remove(0).address
 }
 
@@ -81,6 +82,8 @@ fn a_program_alone_gets_the_documented_defaults() {
     let expected = Config {
         count: 1,
         listeners: vec![],
+        handed_in: HandedIn::default(),
+        unix: UnixAccess { mode: 0o666, user: None, group: None },
         protocol: Protocol::Srvwrap,
         policy,
         stop_leader_only: false,
@@ -104,6 +107,8 @@ fn each_option_reaches_its_place() {
     let expected = Config {
         count: 4,
         listeners: vec![Listener { name: None, address: Address::Port(8000) }],
+        handed_in: HandedIn::default(),
+        unix: UnixAccess { mode: 0o666, user: None, group: None },
         protocol: Protocol::Einhorn,
         policy: Policy {
             ready: Ready::After(Duration::from_secs(2)),
@@ -177,7 +182,17 @@ fn an_address_is_understood_and_shown_as_it_was_written() {
     assert_eq!(address("[::1]:8000"), Address::Tcp(([0, 0, 0, 0, 0, 0, 0, 1], 8000).into()));
     assert_eq!(address("[::]:8000"), Address::Tcp(([0; 8], 8000).into()));
     assert_eq!(address("unix:/run/app.sock"), Address::Unix("/run/app.sock".into()));
-    for text in ["8000", "0", "0.0.0.0:80", "[::1]:8000", "[fe80::1%2]:80", "unix:/run/a=b@c:d"] {
+    for text in [
+        "8000",
+        "0",
+        "0.0.0.0:80",
+        "[::1]:8000",
+        "[fe80::1%2]:80",
+        "unix:/run/a=b@c:d",
+        "unix:@app",
+        "fd:0",
+        "fd:3",
+    ] {
         assert_eq!(address(text).to_string(), text);
     }
 }
@@ -254,13 +269,19 @@ fn what_is_not_an_address_is_told_what_is() {
             "300.1.1.1:80",
             "names are not looked up; give the address in numbers, as in 127.0.0.1:8000, or localhost",
         ),
-        ("fd:3", "this version takes over no descriptors; give a port, ADDRESS:PORT or unix:PATH"),
-        ("web=fd:3", "this version takes over no descriptors; give a port, ADDRESS:PORT or unix:PATH"),
+        ("fd:", "not the number of a descriptor; give one, as in fd:3"),
+        ("fd:x", "not the number of a descriptor; give one, as in fd:3"),
+        ("fd:-1", "not the number of a descriptor; give one, as in fd:3"),
+        ("fd:2147483648", "not the number of a descriptor; give one, as in fd:3"),
+        (
+            "web=fd:1",
+            "1 and 2 are srvwrap's stdout and stderr; give the number of a listening socket, as in fd:3",
+        ),
         ("http://localhost:80", "not a URL; give a port, ADDRESS:PORT or unix:PATH"),
         ("/run/app.sock", "a path has unix: before it; give unix:PATH"),
         ("./a=b", "a path has unix: before it; give unix:PATH"),
         ("unix:", "the path is missing; give one, as in unix:/run/app.sock"),
-        ("unix:@app", "abstract sockets are not supported; give a path, as in unix:/run/app.sock"),
+        ("unix:@", "the name is missing; give one, as in unix:@app"),
     ] {
         assert_eq!(error(&["-p", value]), format!("-p {value}: {because}"));
     }

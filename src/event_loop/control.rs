@@ -27,7 +27,7 @@ use mio::{Interest, Poll};
 use crate::config::Address;
 use crate::core::{Answer, Asker, ClientId, Event, Notice, Request, Time};
 use crate::signal_names::signal_number;
-use crate::sys::listener::{DEFAULT_MODE, Listener};
+use crate::sys::listener::Listener;
 use crate::sys::stream;
 use crate::wire::control::http::{self, CLOSING, Form, Refusal};
 use crate::wire::control::message::{self, Order, Outcome, Question, Stop};
@@ -176,7 +176,9 @@ fn open_health(address: &Address) -> Result<Listener, String> {
     let bound = match address {
         Address::Port(port) => Listener::bind_port(*port),
         Address::Tcp(address) => Listener::bind_tcp(*address),
-        Address::Unix(path) => Listener::bind_unix(path, DEFAULT_MODE),
+        Address::Unix(_) | Address::Abstract(_) | Address::Fd(_) | Address::Launchd(_) => {
+            return Err(format!("--health: {address} is not a TCP address"));
+        }
     };
     let listener = bound.map_err(|error| format!("--health: {error}"))?;
     listener.set_nonblocking(true);

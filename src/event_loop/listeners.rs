@@ -9,10 +9,10 @@ use mio::{Interest, Poll};
 use crate::config::{Address, Listener as Wanted};
 use crate::core::{Event, Mended, Notice, Time};
 use crate::sys::hang_ups::HangUps;
-use crate::sys::listener::{self, BindError, DEFAULT_MODE, Listener};
+use crate::sys::listener::{self, Access, BindError, Listener, Remedy};
 use crate::sys::measure::{self, Queue};
 
-use super::{EventLoop, HANG_UPS, watch};
+use super::{EventLoop, HANG_UPS, HandedIn, watch};
 
 /// A listener that is shut down again and again is mended so often in a second at once; from then on it waits.
 const MENDS_AT_ONCE: u32 = 100;
@@ -27,6 +27,7 @@ pub(super) struct Listeners {
 }
 
 pub(super) struct Held {
+    /// Of one that was handed in any text without a colon, and others may have the same.
     pub(super) name: Option<String>,
     /// As an operator reads it, with the port that was really bound.
     pub(super) address: String,
@@ -38,18 +39,27 @@ pub(super) struct Held {
 }
 
 impl Listeners {
-    /// All or none.
-    pub(super) fn bind(wanted: &[Wanted], poll: &Poll) -> Result<Listeners, String> {
+    /// All or none; those that were handed in are there already.
+    pub(super) fn bind(
+        wanted: &[Wanted],
+        handed_in: &mut HandedIn,
+        poll: &Poll,
+    ) -> Result<Listeners, String> {
         let hang_ups = HangUps::new().map_err(|error| format!("cannot make an epoll instance: {error}"))?;
         watch(poll, &hang_ups, HANG_UPS, Interest::READABLE)
             .map_err(|error| format!("cannot watch listeners: {error}"))?;
         let mut held: Vec<Held> = Vec::new();
-        for Wanted { name, address } in wanted {
-            let socket = bind(address).map_err(|error| error.to_string())?;
-            let (name, address) = (name.clone(), shown(address, &socket));
-            let new = Held { name, address, socket, mends: (Time::default(), 0), mend_at: None };
-            new.watch(held.len(), &hang_ups)?;
-            held.push(new);
+        for (index, Wanted { name, address }) in wanted.iter().enumerate() {
+            let mut sockets = handed_in.of(index);
+            if let Some(bound) = bind(address, handed_in.access) {
+                sockets.push(bound.map_err(|error| error.to_string())?);
+            }
+            for socket in sockets {
+                let (name, address) = (name.clone(), shown(address, &socket));
+                let new = Held { name, address, socket, mends: (Time::default(), 0), mend_at: None };
+                new.watch(held.len(), &hang_ups)?;
+                held.push(new);
+            }
         }
         Ok(Listeners { held, hang_ups })
     }
@@ -128,7 +138,7 @@ impl Held {
     /// What kind of listener it is decides, not how it is afterwards: another worker may shut it down in between, and
     /// the hang-up tells that, or the look at it a moment later.
     fn mend(&mut self, index: usize, now: Time, hang_ups: &HangUps) -> Result<Mended, String> {
-        if self.socket.path().is_none() {
+        if self.socket.remedy() == Remedy::Heal {
             self.socket.heal().map_err(|error| error.to_string())?;
             if !self.socket.is_listening() {
                 self.wait_for_mending(now, hang_ups);
@@ -237,19 +247,25 @@ impl EventLoop {
     }
 }
 
-fn bind(address: &Address) -> Result<Listener, BindError> {
+/// None for those that are not bound here.
+fn bind(address: &Address, access: Access) -> Option<Result<Listener, BindError>> {
     match address {
-        Address::Port(port) => Listener::bind_port(*port),
-        Address::Tcp(address) => Listener::bind_tcp(*address),
-        Address::Unix(path) => Listener::bind_unix(path, DEFAULT_MODE),
+        Address::Port(port) => Some(Listener::bind_port(*port)),
+        Address::Tcp(address) => Some(Listener::bind_tcp(*address)),
+        Address::Unix(path) => Some(Listener::bind_unix(path, access)),
+        Address::Abstract(name) => Some(Listener::bind_abstract(name)),
+        Address::Fd(_) | Address::Launchd(_) => None,
     }
 }
 
-/// As it was typed, with the port that was really bound and the whole path.
+/// As it was typed, with the port that was really bound and the whole path; one that was handed in with how it came.
 pub(super) fn shown(typed: &Address, socket: &Listener) -> String {
+    if let Some(name) = socket.foreign_name() {
+        return name.to_string();
+    }
     match (typed, socket.local_address(), socket.path()) {
         (Address::Port(_), Some(address), _) => format!("port {}", address.port()),
-        (Address::Tcp(_) | Address::Unix(_), Some(address), _) => address.to_string(),
+        (_, Some(address), _) => address.to_string(),
         (_, None, Some(path)) => Address::Unix(path.to_path_buf()).to_string(),
         (_, None, None) => typed.to_string(),
     }

@@ -38,6 +38,12 @@ pub(crate) enum BindCause {
     PathTaken(Option<Holders>),
     /// What is left of a dead server could not be removed.
     Stale(Errno),
+    /// The path cannot be given to the owner that it is to have.
+    Owner(Errno),
+    /// Somebody else has made the socket, and has to make it anew.
+    HandedIn,
+    /// The kernel has forgotten where somebody else's socket was bound.
+    Forgotten,
     /// The directory of the path is not fit for it.
     Directory(DirectoryError),
 }
@@ -103,6 +109,17 @@ impl fmt::Display for BindCause {
             BindCause::Stale(errno) => {
                 write!(f, "cannot remove the socket of a dead server: {}", errno.desc())
             }
+            BindCause::Owner(errno) => write!(
+                f,
+                "cannot give it to another owner: {} (this needs root, or a group that srvwrap is in)",
+                errno.desc()
+            ),
+            BindCause::HandedIn => {
+                f.write_str("it was shut down, and whoever handed it to srvwrap has to make it anew")
+            }
+            BindCause::Forgotten => f.write_str(
+                "it was shut down and lost its port, and whoever handed it to srvwrap has to make it anew",
+            ),
             BindCause::Directory(error) => error.fmt(f),
         }
     }

@@ -171,7 +171,7 @@ fn settle(kept: &OwnedFd, parent: unistd::Pid) {
     if unistd::getppid() != parent {
         unseen::end(1);
     }
-    close_all_but(Some(kept.as_raw_fd()));
+    close_all_but(&[kept.as_raw_fd()]);
 }
 
 /// Nothing is followed, waited for, or passed on.

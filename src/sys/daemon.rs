@@ -87,22 +87,31 @@ fn see_off(intermediate: Pid) -> nix::Result<()> {
     }
 }
 
-/// In the daemon: reads nothing, writes nothing, and lets go of everything that the caller had open.
-pub(crate) fn settle(report: &Report) -> nix::Result<()> {
-    close_all_but(report.fd_number());
+/// In the daemon: reads nothing, writes nothing, and lets go of everything that the caller had open, but for the report
+/// and what is `kept`.
+pub(crate) fn settle(report: &Report, kept: impl Iterator<Item = RawFd>) -> nix::Result<()> {
+    close_all_but(&report.fd_number().into_iter().chain(kept).collect::<Vec<RawFd>>());
     let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
     dup2_stdin(&null)?;
     dup2_stdout(&null)?;
     dup2_stderr(&null)
 }
 
-/// Every descriptor from 3 on but this one.
-pub(super) fn close_all_but(kept: Option<RawFd>) {
-    let kept = kept.and_then(|fd| u32::try_from(fd).ok()).unwrap_or(2);
-    let below = if kept > 3 { close_range(3, kept - 1) } else { true };
-    if !(below && close_range(kept + 1, u32::MAX)) {
+/// Every descriptor from 3 on but these.
+pub(super) fn close_all_but(kept: &[RawFd]) {
+    let mut kept: Vec<u32> =
+        kept.iter().filter_map(|fd| u32::try_from(*fd).ok()).filter(|fd| *fd > 2).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    let mut done = true;
+    for fd in &kept {
+        done &= *fd <= first || close_range(first, fd - 1);
+        first = fd + 1;
+    }
+    if !(done && close_range(first, u32::MAX)) {
         // Kernels before 5.9 and filters of older container runtimes.
-        for fd in startup::descriptors_from_3().into_iter().filter(|fd| u32::try_from(*fd) != Ok(kept)) {
+        let is_kept = |fd: &RawFd| u32::try_from(*fd).is_ok_and(|fd| kept.contains(&fd));
+        for fd in startup::descriptors_from_3().into_iter().filter(|fd| !is_kept(fd)) {
             // SAFETY: closes a number that nobody in this process has taken for its own yet.
             unsafe { libc::close(fd) };
         }
@@ -162,7 +171,7 @@ mod tests {
             return;
         }
         let (reader, writer) = nix::unistd::pipe().unwrap();
-        for number in [50, 250] {
+        for number in [50, 250, 251, 252] {
             // SAFETY: these numbers are nobody's in this process.
             assert_eq!(unsafe { libc::dup2(1, number) }, number);
         }
@@ -172,13 +181,13 @@ mod tests {
         // SAFETY: a child, which does no more than this and ends without its parent's farewells.
         match unsafe { fork() }.unwrap() {
             ForkResult::Child => {
-                let settled = settle(&report);
+                let settled = settle(&report, [251].into_iter());
                 let open: Vec<RawFd> =
                     startup::descriptors_from_3().into_iter().filter(|fd| is_open(*fd)).collect();
                 let is_null = |fd| {
                     fs::read_link(format!("/proc/self/fd/{fd}")).is_ok_and(|to| to == Path::new("/dev/null"))
                 };
-                let verdict = [settled.is_ok(), open == [kept], is_null(0), is_null(1), is_null(2)];
+                let verdict = [settled.is_ok(), open == [kept, 251], is_null(0), is_null(1), is_null(2)];
                 let code = i32::from(verdict != [true; 5]);
                 // SAFETY: see above.
                 unsafe { libc::_exit(code) }

@@ -81,6 +81,12 @@ impl Directory {
         self.mode() & libc::S_IWOTH != 0
     }
 
+    /// The group of whatever is made in it, where that is not the maker's.
+    pub(super) fn group_of_new_files(&self) -> Option<libc::gid_t> {
+        let facts = fstat(&self.fd).expect("an open directory has a mode");
+        (facts.st_mode & libc::S_ISGID != 0).then_some(facts.st_gid)
+    }
+
     fn mode(&self) -> libc::mode_t {
         fstat(&self.fd).expect("an open directory has a mode").st_mode
     }

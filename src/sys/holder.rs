@@ -71,6 +71,11 @@ pub(crate) fn path_holders(path: &Path) -> Option<Holders> {
     processes_with(&inodes)
 }
 
+/// That process, as the only one.
+pub(crate) fn process(pid: u32) -> Holders {
+    Holders::Processes(vec![Process { pid, name: name_of(pid) }])
+}
+
 /// One listening row of /proc/net/tcp.
 struct Listening {
     address: IpAddr,

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
     use std::net::TcpStream;
 
-    use crate::sys::listener::{DEFAULT_MODE, Listener};
+    use crate::sys::listener::{Access, Listener};
 
     #[test]
     fn this_process_has_memory_and_has_used_a_processor() {
@@ -148,7 +148,7 @@ mod tests {
     fn of_a_unix_listener_nothing_is_known() {
         crate::sys::apart::own_umask(0o022);
         let directory = tempfile::tempdir().unwrap();
-        let listener = Listener::bind_unix(&directory.path().join("app.sock"), DEFAULT_MODE).unwrap();
+        let listener = Listener::bind_unix(&directory.path().join("app.sock"), Access::DEFAULT).unwrap();
         assert_eq!(queue(&listener), None);
     }
 }

@@ -3,6 +3,7 @@
 //! Speaks in facts of the operating system: pids, wait statuses, bytes, errno. It knows no worker, slot or
 //! generation; `event_loop` translates.
 
+pub(crate) mod accounts;
 #[cfg(test)]
 pub(crate) mod apart;
 pub(crate) mod archive;
@@ -17,6 +18,8 @@ pub(crate) mod failure;
 mod half_closed;
 pub(crate) mod hang_ups;
 pub(crate) mod holder;
+pub(crate) mod inherited;
+pub(crate) mod launchd;
 pub(crate) mod listener;
 pub(crate) mod measure;
 pub(crate) mod notice_fd;

@@ -52,7 +52,7 @@ pub(crate) fn settle(kept: &impl AsFd) {
     // One that holds no directory lets its file system go.
     let _ = chdir("/");
     write_to_nobody();
-    close_all_but(Some(kept.as_fd().as_raw_fd()));
+    close_all_but(&[kept.as_fd().as_raw_fd()]);
     let _ = prctl::set_name(c"srvwrap-log");
     signal_state::change_mask(Change::Replace, SignalSet::EMPTY);
 }

@@ -5,6 +5,7 @@ pub(crate) mod control;
 pub(crate) mod daemon;
 pub(crate) mod disk;
 pub(crate) mod examples;
+pub(crate) mod handed;
 pub(crate) mod http;
 pub(crate) mod lines;
 pub(crate) mod proc;

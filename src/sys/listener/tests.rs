@@ -17,7 +17,7 @@ fn local() -> Listener {
 
 fn unix() -> (TempDir, Listener) {
     let directory = tempfile::tempdir().unwrap();
-    let listener = Listener::bind_unix(&directory.path().join("app.sock"), DEFAULT_MODE).unwrap();
+    let listener = Listener::bind_unix(&directory.path().join("app.sock"), Access::DEFAULT).unwrap();
     (directory, listener)
 }
 
@@ -81,7 +81,7 @@ fn a_listener_is_not_taken_for_shut_down_because_a_signal_comes() {
     let directory = tempfile::tempdir().unwrap();
     let listeners = [
         Listener::bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap(),
-        Listener::bind_unix(&directory.path().join("it.sock"), DEFAULT_MODE).unwrap(),
+        Listener::bind_unix(&directory.path().join("it.sock"), Access::DEFAULT).unwrap(),
     ];
     let done = std::sync::atomic::AtomicBool::new(false);
     // SAFETY: takes nothing.

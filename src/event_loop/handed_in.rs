@@ -1,0 +1,122 @@
+//! What is taken before srvwrap opens anything of its own: sockets that somebody else has made, and who is to own ours.
+//!
+//! ```text
+//!   Config ──> HandedIn::take ──> Listeners::bind
+//!              fd:N, LISTEN_FDS, launchd
+//! ```
+//!
+//! A daemon takes them before it leaves its caller: `LISTEN_PID` and launchd speak of that process.
+//!
+//! What this file does not do: bind, or close what is listened on.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+
+use crate::config::{Address, Config, Listener as Wanted};
+use crate::sys::listener::{Access, Listener};
+use crate::sys::{accounts, inherited, launchd};
+use crate::{FAILED, USAGE};
+
+/// Sockets that are ours now, by the address that is to have them.
+#[derive(Debug)]
+pub(crate) struct HandedIn {
+    sockets: BTreeMap<usize, Vec<Listener>>,
+    /// For the paths that are bound here.
+    pub(super) access: Access,
+    /// That some were closed, in one sentence.
+    pub(super) closed: Option<String>,
+}
+
+/// Why srvwrap cannot run: its exit code, and a sentence.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) code: u8,
+    pub(crate) sentence: String,
+}
+
+impl HandedIn {
+    /// All or none. To be called first, and once.
+    pub(crate) fn take(config: &Config) -> Result<HandedIn, Refusal> {
+        let access = access(config)
+            .map_err(|error| Refusal { code: USAGE, sentence: format!("--unix-owner: {error}") })?;
+        // First, while their numbers cannot be anybody else's.
+        let closed = close_unused(&config.handed_in.unused);
+        let mut sockets = BTreeMap::new();
+        for (index, wanted) in config.listeners.iter().enumerate() {
+            let taken = take_one(wanted, config).map_err(|sentence| Refusal { code: FAILED, sentence })?;
+            sockets.insert(index, taken);
+        }
+        Ok(HandedIn { sockets, access, closed })
+    }
+
+    /// Their numbers: a daemon is to keep these.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        self.sockets.values().flatten().map(|socket| socket.as_fd().as_raw_fd())
+    }
+
+    /// Those of one of the listeners that are wanted, by its place among them; none where it is to be bound.
+    pub(super) fn of(&mut self, index: usize) -> Vec<Listener> {
+        self.sockets.remove(&index).unwrap_or_default()
+    }
+}
+
+fn access(config: &Config) -> Result<Access, String> {
+    let unix = &config.unix;
+    let uid = unix.user.as_deref().map(accounts::user).transpose()?;
+    let gid = unix.group.as_deref().map(accounts::group).transpose()?;
+    Ok(Access { mode: unix.mode, uid, gid })
+}
+
+fn take_one(wanted: &Wanted, config: &Config) -> Result<Vec<Listener>, String> {
+    match &wanted.address {
+        Address::Port(_) | Address::Tcp(_) | Address::Unix(_) | Address::Abstract(_) => Ok(Vec::new()),
+        Address::Fd(number) => {
+            let named = named(*number, wanted.name.as_deref());
+            let by = config.handed_in.variable.map(|variable| format!(" of {variable}")).unwrap_or_default();
+            let refused = |what: &str| {
+                format!(
+                    "cannot take over {named}{by}: it is {what}, and a stream socket that listens is needed"
+                )
+            };
+            let fd = inherited::take(*number).map_err(refused)?;
+            owned(fd, &format!("fd {number}"), config).map(|listener| vec![listener])
+        }
+        Address::Launchd(name) => {
+            let fds = launchd::activate(name)
+                .map_err(|error| format!("cannot take over the sockets {name} of launchd: {error}"))?;
+            fds.into_iter()
+                .map(|fd| {
+                    inherited::check(fd.as_fd()).map_err(|what| {
+                        format!("cannot take over the sockets {name} of launchd: one is {what}, and stream sockets that listen are needed")
+                    })?;
+                    owned(fd, "launchd", config)
+                })
+                .collect()
+        }
+    }
+}
+
+fn owned(fd: OwnedFd, from: &str, config: &Config) -> Result<Listener, String> {
+    Listener::handed_in(fd, from, config.handed_in.by_srvwrap)
+        .map_err(|errno| format!("cannot take over {from}: {}", errno.desc()))
+}
+
+fn named(number: RawFd, name: Option<&str>) -> String {
+    name.map_or(format!("fd {number}"), |name| format!("fd {number} ({name})"))
+}
+
+/// What is something else than a listening socket was not handed over, whatever a variable says, and is left alone.
+fn close_unused(unused: &[Wanted]) -> Option<String> {
+    let mut closed = String::new();
+    for wanted in unused {
+        let Address::Fd(number) = wanted.address else { continue };
+        if inherited::take(number).is_ok() {
+            let separator = if closed.is_empty() { "" } else { ", " };
+            let _ = write!(closed, "{separator}{}", named(number, wanted.name.as_deref()));
+        }
+    }
+    let advice =
+        "handed in and closed, because -p or --launchd-socket says where to listen (-p fd:N would keep it)";
+    (!closed.is_empty()).then(|| format!("{closed}: {advice}"))
+}
