@@ -244,7 +244,8 @@ fn typed_duration(given: &Given) -> Result<Option<Duration>, UsageError> {
 
 /// As they were typed, those that no deploy can change.
 fn for_a_new_one(options: &Options) -> Vec<String> {
-    let Options { protocol, ready, stop_timeout, stop_signal, on_crash, stdin, stdout, stderr, log, .. } = options;
+    let Options { protocol, ready, stop_timeout, stop_signal, on_crash, stdin, stdout, stderr, log, .. } =
+        options;
     let Options { log_format, max_log_size, log_keep, log_full, log_every, log_total, .. } = options;
     let with_default = [protocol, ready, stop_timeout, stop_signal, on_crash, stdin];
     let with_default = with_default.into_iter().chain([log_format, max_log_size, log_keep, log_full]);

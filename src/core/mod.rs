@@ -21,6 +21,7 @@
 
 mod backoff;
 mod generation;
+mod limit;
 mod notice;
 mod policy;
 #[cfg(test)]

@@ -331,6 +331,7 @@ impl Supervisor {
                     worker.said = text;
                 }
             }
+            Said::Extend(time) => self.step(now, id, Input::Extended { time }, Fault::None),
             // A ping is for the ping timeout, which does not exist yet.
             Said::Ping | Said::Unknown => {}
         }

@@ -15,6 +15,8 @@
 //! What it does not do: decide what a message means for a worker's life (that only the first readiness word counts,
 //! for one), or bound the rate at which a descriptor is read.
 
+use std::time::Duration;
+
 use super::Lines;
 
 /// Tells a worker to finish. A JSON string, because a Node or Deno channel throws on anything that is not JSON.
@@ -31,6 +33,8 @@ pub(crate) enum Said {
     Status(String),
     /// It is alive.
     Ping,
+    /// It needs so much time, from now on, to come online or to end. Said in datagrams only (`wire/sd_notify.rs`).
+    Extend(Duration),
     /// A line that is none of the above.
     Unknown,
 }
@@ -298,7 +302,7 @@ mod tests {
             Said::Offline { why: text } | Said::Status(text) => {
                 text.chars().count() <= 256 && !text.chars().any(char::is_control)
             }
-            Said::Online(_) | Said::Ping | Said::Unknown => true,
+            Said::Online(_) | Said::Ping | Said::Extend(_) | Said::Unknown => true,
         }
     }
 
