@@ -84,6 +84,11 @@ impl Reader {
         self.unknown
     }
 
+    /// Whether a line has come, whatever it was.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
     /// How many lines were skipped because they were longer than 4096 bytes.
     #[cfg_attr(not(test), expect(dead_code, reason = "there is no control socket yet"))]
     pub(crate) fn overlong(&self) -> u64 {
@@ -115,7 +120,8 @@ fn quoted(text: &[u8]) -> Said {
     }
 }
 
-fn plain(words: &[u8]) -> Said {
+/// What an unquoted line means.
+pub(super) fn plain(words: &[u8]) -> Said {
     match words {
         b"online" | b"ready" | b"READY=1" => Said::Online(Readiness::Plain),
         b"STOPPING=1" => Said::Offline { why: String::new() },
