@@ -39,7 +39,7 @@ use crate::wire::worker::Said;
 pub(crate) use notice::{Notice, Severity, Who, WorkerNews};
 pub(crate) use policy::{OnCrash, Policy, Ready, StopSignal};
 pub(crate) use spec::Spec;
-pub(crate) use supervisor::{Deployed, Status, Supervisor};
+pub(crate) use supervisor::{Deployed, Outlook, Phase, Status, Supervisor};
 
 pub(crate) use crate::wire::control::message::Scale;
 

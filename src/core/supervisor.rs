@@ -12,6 +12,7 @@
 mod deploy;
 mod history;
 mod listeners;
+mod outlook;
 mod requests;
 mod rolling;
 mod settle;
@@ -33,6 +34,7 @@ use super::{Answer, Asker, Effect, Event, Policy, Spec, Time, WorkerId};
 pub(crate) use history::Deployed;
 use history::History;
 use listeners::Told;
+pub(crate) use outlook::{Outlook, Phase};
 pub(crate) use status::Status;
 #[cfg(test)]
 pub(crate) use status::WorkerStatus;

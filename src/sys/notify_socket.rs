@@ -14,14 +14,14 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, UnixAddr, bind as bind_socket, connect, getsockname, setsockopt, socket,
-    sockopt,
+    AddressFamily, SockFlag, SockType, UnixAddr, bind as bind_socket, connect, getsockname, setsockopt,
+    socket, sockopt,
 };
 use nix::sys::stat::{SFlag, lstat};
 use nix::unistd::{geteuid, unlink};
@@ -53,6 +53,12 @@ pub(crate) struct Datagram {
 pub(crate) struct Sender {
     pub(crate) pid: Pid,
     pub(crate) uid: u32,
+}
+
+impl Sender {
+    pub(crate) fn is_root_or_us(self) -> bool {
+        self.uid == 0 || self.uid == geteuid().as_raw()
+    }
 }
 
 /// A notify socket that could not be made.

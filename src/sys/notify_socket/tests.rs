@@ -1,6 +1,7 @@
 //! Notify sockets: where they are, and what comes by them, with a sender and without descriptors.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 
@@ -87,7 +88,9 @@ fn each_datagram_has_its_sender_and_is_told_to_be_cut_where_it_was() {
     let socket = bound(directory.path());
     let client = UnixDatagram::unbound().unwrap();
     let mut buffer = [0; 8];
-    for (sent, length, is_cut) in [(b"".as_slice(), 0, false), (b"12345678", 8, false), (b"123456789", 8, true)] {
+    for (sent, length, is_cut) in
+        [(b"".as_slice(), 0, false), (b"12345678", 8, false), (b"123456789", 8, true)]
+    {
         client.send_to(sent, socket.path().unwrap()).unwrap();
         let datagram = socket.receive(&mut buffer).unwrap();
         assert_eq!((datagram.length, datagram.is_cut), (length, is_cut));
@@ -107,7 +110,8 @@ fn descriptors_are_closed_however_many_came() {
     let client = UnixDatagram::unbound().unwrap();
     client.connect(socket.path().unwrap()).unwrap();
     for count in [0, 1, 2, MOST_DESCRIPTORS] {
-        let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC | nix::fcntl::OFlag::O_NONBLOCK).unwrap();
+        let (reader, writer) =
+            nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC | nix::fcntl::OFlag::O_NONBLOCK).unwrap();
         let descriptors = vec![writer.as_raw_fd(); count];
         let part = [std::io::IoSlice::new(b"BARRIER=1")];
         let with = [ControlMessage::ScmRights(&descriptors)];
