@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   bind ──> a path beside the control socket, or a name that is nobody's file ──> Facts: NOTIFY_SOCKET
-//!   receive ──> Datagram: bytes, sender; descriptors that came with it are closed
+//!   receive ──> Datagram: bytes, sender; descriptors that came with it are closed when it is dropped
 //! ```
 //!
 //! Everybody who can reach it may write, and at most fill it: what counts is who the kernel says has written. Programs
@@ -39,7 +39,8 @@ pub(crate) struct NotifySocket {
     place: Option<Identity>,
 }
 
-/// What was received.
+/// What was received. To be kept until it is handled: who has sent a descriptor with it may wait for its end, and then
+/// be gone before it is asked who that was.
 #[derive(Debug)]
 pub(crate) struct Datagram {
     /// So many bytes, at the start of the buffer; of a longer one the end is missing.
@@ -47,7 +48,12 @@ pub(crate) struct Datagram {
     pub(crate) is_cut: bool,
     /// None where the kernel does not know it here: it is in another pid namespace, or process 1.
     pub(crate) sender: Option<Sender>,
+    _attached: Attached,
 }
+
+/// Descriptors that nobody has asked for. Dropping closes them.
+#[derive(Debug, Default)]
+struct Attached(Vec<RawFd>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sender {
@@ -218,17 +224,18 @@ fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result<Datagram> {
         let received = libc::recvmsg(fd.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC);
         let length = Errno::result(received)?.unsigned_abs();
         let is_cut = message.msg_flags & libc::MSG_TRUNC != 0;
-        Ok(Datagram { length, is_cut, sender: sender_and_no_descriptors(&message) })
+        let (sender, attached) = sender_of(&message);
+        Ok(Datagram { length, is_cut, sender, _attached: attached })
     }
 }
 
-/// Who sent it. What descriptors came with it are closed.
+/// Who sent it, and what came with it.
 ///
 /// # Safety
 ///
 /// `message` is what recvmsg(2) has filled in, and its control memory is still there.
-unsafe fn sender_and_no_descriptors(message: &libc::msghdr) -> Option<Sender> {
-    let mut sender = None;
+unsafe fn sender_of(message: &libc::msghdr) -> (Option<Sender>, Attached) {
+    let (mut sender, mut attached) = (None, Attached::default());
     // SAFETY: the kernel's macros stay within the control memory; what SCM_RIGHTS brings was opened for us, and is
     // nobody else's.
     unsafe {
@@ -241,24 +248,28 @@ unsafe fn sender_and_no_descriptors(message: &libc::msghdr) -> Option<Sender> {
             } else if found.cmsg_level == libc::SOL_SOCKET && found.cmsg_type == libc::SCM_RIGHTS {
                 let length = found.cmsg_len as usize - libc::CMSG_LEN(0) as usize;
                 for index in 0..length / size_of::<RawFd>() {
-                    close(ptr::read_unaligned(data.cast::<RawFd>().add(index)));
+                    attached.0.push(ptr::read_unaligned(data.cast::<RawFd>().add(index)));
                 }
             }
             head = libc::CMSG_NXTHDR(message, head);
         }
     }
-    sender
+    (sender, attached)
 }
 
-/// A socket may be one whose last close waits until all is sent (SO_LINGER): we do not.
-fn close(fd: RawFd) {
-    let at_once = libc::linger { l_onoff: 0, l_linger: 0 };
-    let size = size_of::<libc::linger>() as libc::socklen_t;
-    // SAFETY: the option lives through the call, which fails on what is not a socket; the number is ours alone, and not
-    // used again.
-    unsafe {
-        libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, (&raw const at_once).cast(), size);
-        libc::close(fd);
+impl Drop for Attached {
+    /// A socket may be one whose last close waits until all is sent (SO_LINGER): we do not.
+    fn drop(&mut self) {
+        let at_once = libc::linger { l_onoff: 0, l_linger: 0 };
+        let size = size_of::<libc::linger>() as libc::socklen_t;
+        for fd in &self.0 {
+            // SAFETY: the option lives through the call, which fails on what is not a socket; the number is ours alone,
+            // and not used again.
+            unsafe {
+                libc::setsockopt(*fd, libc::SOL_SOCKET, libc::SO_LINGER, (&raw const at_once).cast(), size);
+                libc::close(*fd);
+            }
+        }
     }
 }
 

@@ -122,6 +122,9 @@ fn descriptors_are_closed_however_many_came() {
         assert_eq!(before, if count == 0 { Ok(0) } else { Err(Errno::EAGAIN) });
         let datagram = socket.receive(&mut [0; 64]).unwrap();
         assert!(datagram.length == 9 && datagram.sender.is_some());
+        let while_it_is_handled = nix::unistd::read(&reader, &mut [0; 1]);
+        assert_eq!(while_it_is_handled, before, "they are kept until then");
+        drop(datagram);
         assert_eq!(nix::unistd::read(&reader, &mut [0; 1]), Ok(0), "{count} are not closed");
     }
 }
