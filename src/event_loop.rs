@@ -11,16 +11,19 @@
 //! no more, but each worker only so much at a time, so that none starves the rest.
 //!
 //! `workers.rs` has the processes and what they say, `perform.rs` carries out effects, `listeners.rs` looks after the
-//! sockets, `handed_in.rs` takes those that others have made, `control.rs` serves those who ask, `places.rs` looks after the names in the file system, `report.rs` tells
+//! sockets, `handed_in.rs` takes those that others have made, `notify.rs` hears datagrams, `upward.rs` tells our own
+//! manager, `control.rs` serves those who ask, `places.rs` looks after the names in the file system, `report.rs` tells
 //! what happens. None of them decides.
 
 mod control;
 mod handed_in;
 mod listeners;
+mod notify;
 mod output;
 mod perform;
 mod places;
 mod report;
+mod upward;
 mod workers;
 
 use std::io;
@@ -44,8 +47,10 @@ use crate::wire::control::routes::Door;
 use control::{ConnectionId, Control};
 pub(crate) use handed_in::{HandedIn, Refusal};
 use listeners::Listeners;
+use notify::Notified;
 use output::Output;
 use places::Places;
+use upward::Upward;
 use workers::Workers;
 
 /// Tokens are never used twice, so that a late event finds nobody: the fixed ones, and from [`FIRST_WORKER`] on four
@@ -59,6 +64,7 @@ const REPORT: Token = Token(5);
 const VANISHED: Token = Token(6);
 const LOG_WRITER: Token = Token(7);
 const OWN_STDOUT: Token = Token(8);
+const NOTIFY: Token = Token(9);
 const FIRST_WORKER: usize = 16;
 
 /// Workers that are made before anything else gets its turn: fork and exec take most of a millisecond each.
@@ -76,6 +82,8 @@ pub(crate) struct EventLoop {
     places: Places,
     listeners: Listeners,
     workers: Workers,
+    notified: Notified,
+    upward: Upward,
     control: Control,
     log: Log,
     /// For the command that started a daemon.
@@ -170,6 +178,8 @@ impl EventLoop {
             places,
             listeners,
             workers,
+            notified: Notified::default(),
+            upward: Upward::from_environment(),
             control,
             log,
             output,
@@ -203,6 +213,7 @@ impl EventLoop {
             }
             self.handle_deaths();
             self.listen_to_paused();
+            self.hear_paused_notified();
             self.look_after_overdue();
             self.look_after_due_places();
             self.handle_timeout();
@@ -210,6 +221,7 @@ impl EventLoop {
             self.serve_output();
             self.tell_remarks();
             self.serve_clients();
+            self.tell_upward();
         };
         self.end(code)
     }
@@ -238,6 +250,8 @@ impl EventLoop {
     fn wait(&mut self, events: &mut Events) {
         let turns = [
             self.workers.next_turn(),
+            self.notified.next_turn(),
+            self.upward.next_turn(),
             self.listeners.next_turn(),
             self.control.next_turn(),
             self.places.next_turn(),
@@ -272,6 +286,7 @@ impl EventLoop {
             HEALTH => self.control.knocked(Door::Health),
             REPORT => self.report.iter_mut().for_each(Report::flush),
             VANISHED => self.handle_vanished(),
+            NOTIFY => self.hear_notified(),
             Token(number) => {
                 let worker = WorkerId((number - FIRST_WORKER) as u64 / 4);
                 match number % 4 {

@@ -82,7 +82,7 @@ fn instead_of_a_daemon(stays: Stays) -> &'static str {
         }
         Stays::SystemdUnit => {
             "start returns once all is online, but systemd wants a process that stays; use srvwrap run, in a unit with \
-             Type=exec (Type=notify is not spoken by this version)"
+             Type=notify, or Type=exec"
         }
     }
 }

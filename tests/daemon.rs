@@ -384,7 +384,7 @@ fn start_is_not_for_a_service_manager() {
     command.args(["-c", &script]).current_dir(home.path());
     let told = returned(command);
     assert_eq!(told.code, 2);
-    assert!(told.stderr.contains("srvwrap run") && told.stderr.contains("Type=exec"), "{}", told.stderr);
+    assert!(told.stderr.contains("srvwrap run") && told.stderr.contains("Type=notify"), "{}", told.stderr);
 
     // The variable is inherited, and not about us where it names somebody else.
     let mut command = home.start_command(&IDLE);

@@ -21,6 +21,7 @@
 
 mod backoff;
 mod generation;
+mod limit;
 mod notice;
 mod policy;
 #[cfg(test)]
@@ -40,7 +41,7 @@ pub(crate) use backoff::Random;
 pub(crate) use notice::{Notice, Severity, Who, WorkerNews};
 pub(crate) use policy::{OnCrash, Policy, Ready, StopSignal};
 pub(crate) use spec::Spec;
-pub(crate) use supervisor::{Deployed, Status, Supervisor};
+pub(crate) use supervisor::{Deployed, Outlook, Phase, Status, Supervisor};
 
 pub(crate) use crate::wire::control::message::Scale;
 

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use super::limit::Limit;
+
 /// When a worker counts as online.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ready {
@@ -59,7 +61,7 @@ pub(super) const INT: i32 = 2;
 
 impl Policy {
     /// For what never served: as the stop timeout, but at most five seconds.
-    pub(super) fn short_limit(&self) -> Duration {
-        self.stop_timeout.min(SHORT_LIMIT)
+    pub(super) fn short(&self) -> Limit {
+        Limit::Firm(self.stop_timeout.min(SHORT_LIMIT))
     }
 }

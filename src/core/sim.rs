@@ -193,7 +193,8 @@ fn finish(mut world: World) -> World {
     }
     if world.ended.is_none() {
         world.ask(Request::Stop { timeout: None });
-        let limit = world.policy.stop_timeout + Duration::from_secs(8);
+        // The stop limit, or what a worker asks for at its end; KILL, and strangers.
+        let limit = world.policy.stop_timeout.max(Duration::from_secs(29)) + Duration::from_secs(8);
         world.run_for(limit);
     }
     assert!(world.ended.is_some(), "it does not end");

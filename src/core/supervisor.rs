@@ -12,6 +12,7 @@
 mod deploy;
 mod history;
 mod listeners;
+mod outlook;
 mod requests;
 mod rolling;
 mod settle;
@@ -33,6 +34,7 @@ use super::{Answer, Asker, Effect, Event, Policy, Spec, Time, WorkerId};
 pub(crate) use history::Deployed;
 use history::History;
 use listeners::Told;
+pub(crate) use outlook::{Outlook, Phase};
 pub(crate) use status::Status;
 #[cfg(test)]
 pub(crate) use status::WorkerStatus;
@@ -331,6 +333,7 @@ impl Supervisor {
                     worker.said = text;
                 }
             }
+            Said::Extend(time) => self.step(now, id, Input::Extended { time }, Fault::None),
             // A ping is for the ping timeout, which does not exist yet.
             Said::Ping | Said::Unknown => {}
         }

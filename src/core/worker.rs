@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use crate::wire::worker::Readiness;
 
+use super::limit::{self, Deadline, LONGEST, Limit};
 use super::policy::{INT, SHORT_LIMIT, TERM};
 use super::{Effect, Policy, Ready, StopSignal, Time, WorkerId};
 
@@ -68,20 +69,20 @@ pub(super) enum State {
     /// The operating system has been asked for a process and has not answered.
     Spawning,
     /// As `Spawning`, but nobody wants it any more: it gets the stop ladder with this limit.
-    Unwanted { limit: Duration },
+    Unwanted { limit: Limit },
     /// It has a process, and is not online. `tell_at`: it closed its notice descriptor, and if it still lives by then
     /// the operator hears of it.
     Starting { late_at: Time, ready_at: Option<Time>, tell_at: Option<Time> },
     /// It serves.
     Online { since: Time, listen_at: Option<Time> },
     /// It said that it ends by itself. It was told nothing.
-    Leaving { kill_at: Time },
+    Leaving { deadline: Deadline },
     /// It was told to stop.
-    Retiring { kill_at: Time },
+    Retiring { deadline: Deadline },
     /// Its group was sent KILL.
     Killed { give_up_at: Time },
     /// Its first process is dead, others of its group are not.
-    Remnant { kill_at: Time },
+    Remnant { deadline: Deadline },
     /// It has survived KILL. Nobody waits for it any more.
     Stuck,
     /// No process of it is left.
@@ -104,9 +105,13 @@ pub(super) enum Input {
     Emptied,
     /// The deadline of its state has passed.
     Expired,
+    /// It asks for so much time, counted from now, to come online or to end.
+    Extended {
+        time: Duration,
+    },
     /// It is wanted no longer; it may finish within the limit.
     Retire {
-        limit: Duration,
+        limit: Limit,
     },
     /// It is to end at once.
     Kill,
@@ -193,8 +198,8 @@ impl Worker {
                 [Some(late_at), ready_at, tell_at].into_iter().flatten().min()
             }
             State::Online { listen_at, .. } => listen_at,
-            State::Leaving { kill_at } | State::Retiring { kill_at } | State::Remnant { kill_at } => {
-                Some(kill_at)
+            State::Leaving { deadline } | State::Retiring { deadline } | State::Remnant { deadline } => {
+                Some(deadline.kill_at)
             }
             State::Killed { give_up_at } => Some(give_up_at),
         }
@@ -227,10 +232,11 @@ impl Worker {
                 Input::Spawned { pid } => self.start(pid),
                 Input::SpawnFailed => self.vanish(effects, Some(Turn::NeverSpawned)),
                 Input::Retire { limit } => self.unwanted(limit),
-                Input::Kill => self.unwanted(Duration::ZERO),
+                Input::Kill => self.unwanted(Limit::Firm(Duration::ZERO)),
                 Input::Replaced | Input::Expired => None,
                 Input::Executed | Input::SaidOnline(_) | Input::SaidOffline => Some(Turn::Impossible),
-                Input::Hushed | Input::Died | Input::Emptied => Some(Turn::Impossible),
+                Input::Extended { .. } | Input::Hushed => Some(Turn::Impossible),
+                Input::Died | Input::Emptied => Some(Turn::Impossible),
             },
             State::Unwanted { limit } => match input {
                 Input::Spawned { pid } => {
@@ -238,13 +244,14 @@ impl Worker {
                     self.retire(now, limit, policy, effects)
                 }
                 Input::SpawnFailed => self.vanish(effects, None),
-                Input::Retire { limit: other } => self.unwanted(limit.min(other)),
-                Input::Kill => self.unwanted(Duration::ZERO),
+                Input::Retire { limit: other } => self.unwanted(limit.and(other, policy)),
+                Input::Kill => self.unwanted(Limit::Firm(Duration::ZERO)),
                 Input::Replaced | Input::Expired => None,
                 Input::Executed | Input::SaidOnline(_) | Input::SaidOffline => Some(Turn::Impossible),
-                Input::Hushed | Input::Died | Input::Emptied => Some(Turn::Impossible),
+                Input::Extended { .. } | Input::Hushed => Some(Turn::Impossible),
+                Input::Died | Input::Emptied => Some(Turn::Impossible),
             },
-            State::Starting { late_at, ready_at, tell_at: _ } => match input {
+            State::Starting { late_at, ready_at, tell_at } => match input {
                 Input::Executed => self.executed(now, late_at, policy, effects),
                 Input::SaidOnline(readiness) => {
                     self.note_readiness(readiness);
@@ -259,14 +266,20 @@ impl Worker {
                     self.hush()
                 }
                 Input::SaidOffline => {
-                    self.retire(now, policy.short_limit(), policy, effects);
+                    self.retire(now, policy.short(), policy, effects);
                     Some(Turn::GaveUp)
+                }
+                Input::Extended { time } => {
+                    let late_at = late_at.max(self.latest_start(now, time));
+                    self.online_timeout = late_at - self.born;
+                    self.state = State::Starting { late_at, ready_at, tell_at };
+                    None
                 }
                 Input::Expired if ready_at.is_some_and(|at| at <= now) => {
                     self.come_online(now, policy, effects)
                 }
                 Input::Expired if late_at <= now => {
-                    self.retire(now, policy.short_limit(), policy, effects);
+                    self.retire(now, policy.short(), policy, effects);
                     Some(Turn::WasLate)
                 }
                 Input::Expired => {
@@ -283,7 +296,7 @@ impl Worker {
                 Input::Spawned { .. } | Input::SpawnFailed | Input::Emptied => Some(Turn::Impossible),
             },
             State::Online { since, listen_at: _ } => match input {
-                Input::Executed => None,
+                Input::Executed | Input::Extended { .. } => None,
                 Input::SaidOnline(readiness) => self.note_readiness(readiness),
                 Input::SaidOffline => self.leave(now, since, policy),
                 Input::Hushed => self.hush(),
@@ -297,11 +310,11 @@ impl Worker {
                     Some(Turn::Crashed { served: now - since })
                 }
                 Input::Retire { limit } => self.retire(now, limit, policy, effects),
-                Input::Replaced => self.retire(now, policy.stop_timeout, policy, effects),
+                Input::Replaced => self.retire(now, Limit::Usual, policy, effects),
                 Input::Kill => self.kill(now, effects, None),
                 Input::Spawned { .. } | Input::SpawnFailed | Input::Emptied => Some(Turn::Impossible),
             },
-            State::Leaving { kill_at } => match input {
+            State::Leaving { deadline } => match input {
                 Input::Executed | Input::SaidOffline => None,
                 Input::SaidOnline(readiness) => self.note_readiness(readiness),
                 Input::Hushed => self.hush(),
@@ -310,28 +323,38 @@ impl Worker {
                     Some(Turn::Left)
                 }
                 Input::Expired => self.kill(now, effects, Some(Turn::Overran { asked: Asked::Offline })),
-                Input::Replaced => {
-                    self.state = State::Leaving { kill_at: kill_at.min(now + policy.stop_timeout) };
+                Input::Extended { time } => {
+                    self.state = State::Leaving { deadline: deadline.extended(now, time) };
                     None
                 }
-                Input::Retire { limit } => self.retire(now, limit.min(kill_at - now), policy, effects),
+                Input::Replaced => {
+                    self.state = State::Leaving { deadline: deadline.limited(now, Limit::Usual, policy) };
+                    None
+                }
+                Input::Retire { limit } => {
+                    self.retire_by(now, deadline.limited(now, limit, policy), policy, effects)
+                }
                 Input::Kill => self.kill(now, effects, None),
                 Input::Spawned { .. } | Input::SpawnFailed | Input::Emptied => Some(Turn::Impossible),
             },
-            State::Retiring { kill_at } => match input {
+            State::Retiring { deadline } => match input {
                 Input::Executed | Input::SaidOnline(_) | Input::SaidOffline => None,
                 Input::Hushed | Input::Replaced => None,
+                Input::Extended { time } => {
+                    self.state = State::Retiring { deadline: deadline.extended(now, time) };
+                    None
+                }
                 Input::Died => {
-                    self.state = State::Remnant { kill_at };
+                    self.state = State::Remnant { deadline };
                     Some(Turn::Stopped)
                 }
                 Input::Expired => {
                     let asked = self.stop_signal(policy).map_or(Asked::Line, Asked::Signal);
                     self.kill(now, effects, Some(Turn::Overran { asked }))
                 }
-                Input::Retire { limit } if limit.is_zero() => self.kill(now, effects, None),
+                Input::Retire { limit } if limit.time(policy).is_zero() => self.kill(now, effects, None),
                 Input::Retire { limit } => {
-                    self.state = State::Retiring { kill_at: kill_at.min(now + limit) };
+                    self.state = State::Retiring { deadline: deadline.limited(now, limit, policy) };
                     None
                 }
                 Input::Kill => self.kill(now, effects, None),
@@ -339,7 +362,7 @@ impl Worker {
             },
             State::Killed { give_up_at: _ } => match input {
                 Input::Executed | Input::SaidOnline(_) | Input::SaidOffline => None,
-                Input::Hushed | Input::Replaced => None,
+                Input::Extended { .. } | Input::Hushed | Input::Replaced => None,
                 Input::Retire { .. } | Input::Kill => None,
                 Input::Died => Some(Turn::Stopped),
                 Input::Emptied => self.vanish(effects, None),
@@ -349,14 +372,18 @@ impl Worker {
                 }
                 Input::Spawned { .. } | Input::SpawnFailed => Some(Turn::Impossible),
             },
-            State::Remnant { kill_at } => match input {
+            State::Remnant { deadline } => match input {
                 Input::Executed | Input::SaidOnline(_) | Input::SaidOffline => None,
                 Input::Hushed | Input::Replaced => None,
+                Input::Extended { time } => {
+                    self.state = State::Remnant { deadline: deadline.extended(now, time) };
+                    None
+                }
                 Input::Emptied => self.vanish(effects, None),
                 Input::Expired => self.kill(now, effects, Some(Turn::RemnantOverran)),
-                Input::Retire { limit } if limit.is_zero() => self.kill(now, effects, None),
+                Input::Retire { limit } if limit.time(policy).is_zero() => self.kill(now, effects, None),
                 Input::Retire { limit } => {
-                    self.state = State::Remnant { kill_at: kill_at.min(now + limit) };
+                    self.state = State::Remnant { deadline: deadline.limited(now, limit, policy) };
                     None
                 }
                 Input::Kill => self.kill(now, effects, None),
@@ -364,7 +391,7 @@ impl Worker {
             },
             State::Stuck => match input {
                 Input::Executed | Input::SaidOnline(_) | Input::SaidOffline => None,
-                Input::Hushed | Input::Replaced => None,
+                Input::Extended { .. } | Input::Hushed | Input::Replaced => None,
                 Input::Retire { .. } | Input::Kill | Input::Expired => None,
                 Input::Died => Some(Turn::Stopped),
                 Input::Emptied => self.vanish(effects, None),
@@ -374,12 +401,12 @@ impl Worker {
                 Input::Retire { .. } | Input::Kill | Input::Expired | Input::Replaced => None,
                 Input::Spawned { .. } | Input::SpawnFailed | Input::Executed => Some(Turn::Impossible),
                 Input::SaidOnline(_) | Input::SaidOffline | Input::Hushed => Some(Turn::Impossible),
-                Input::Died | Input::Emptied => Some(Turn::Impossible),
+                Input::Extended { .. } | Input::Died | Input::Emptied => Some(Turn::Impossible),
             },
         }
     }
 
-    fn unwanted(&mut self, limit: Duration) -> Option<Turn> {
+    fn unwanted(&mut self, limit: Limit) -> Option<Turn> {
         self.state = State::Unwanted { limit };
         None
     }
@@ -389,6 +416,11 @@ impl Worker {
         let late_at = self.born + self.online_timeout;
         self.state = State::Starting { late_at, ready_at: None, tell_at: None };
         None
+    }
+
+    /// The deadline that its wish for more time comes to.
+    fn latest_start(&self, now: Time, time: Duration) -> Time {
+        limit::until(now, time).min(self.born + LONGEST)
     }
 
     fn executed(
@@ -435,21 +467,32 @@ impl Worker {
     /// The stop limit runs from when its replacement is online, and at the latest from one online timeout after
     /// its notice.
     fn leave(&mut self, now: Time, since: Time, policy: &Policy) -> Option<Turn> {
-        self.state = State::Leaving { kill_at: now + policy.online_timeout + policy.stop_timeout };
+        let deadline = Deadline::movable(now, policy.online_timeout + policy.stop_timeout);
+        self.state = State::Leaving { deadline };
         Some(Turn::SaidOffline { since })
     }
 
     fn retire(
         &mut self,
         now: Time,
-        limit: Duration,
+        limit: Limit,
         policy: &Policy,
         effects: &mut VecDeque<Effect>,
     ) -> Option<Turn> {
-        if limit.is_zero() {
+        self.retire_by(now, Deadline::new(now, limit, policy), policy, effects)
+    }
+
+    fn retire_by(
+        &mut self,
+        now: Time,
+        deadline: Deadline,
+        policy: &Policy,
+        effects: &mut VecDeque<Effect>,
+    ) -> Option<Turn> {
+        if deadline.kill_at <= now {
             return self.kill(now, effects, None);
         }
-        self.state = State::Retiring { kill_at: now + limit };
+        self.state = State::Retiring { deadline };
         effects.push_back(Effect::Retire { worker: self.id, signal: self.stop_signal(policy) });
         None
     }
@@ -475,7 +518,7 @@ impl Worker {
 
     /// Its first process died unasked: what it leaves behind has nobody to tell it to stop.
     fn leave_remnant(&mut self, now: Time, effects: &mut VecDeque<Effect>) {
-        self.state = State::Remnant { kill_at: now + SHORT_LIMIT };
+        self.state = State::Remnant { deadline: Deadline::firm(now + SHORT_LIMIT) };
         effects.push_back(Effect::Terminate { worker: self.id });
     }
 

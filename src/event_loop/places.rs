@@ -1,7 +1,7 @@
-//! The names that srvwrap has in the file system: its control socket, its pid file, unix listeners.
+//! The names that srvwrap has in the file system: its control socket, its pid file, its notify socket, unix listeners.
 //!
 //! ```text
-//!   take ──> control socket, then pid file, before anything else is touched
+//!   take ──> control socket, then pid file, then what workers may write to (notify socket), before anything else is touched
 //!   a name is removed (a host that tidies up /tmp) ──> inotify, and a second, or the next signal ──> it is made anew
 //!   the end ──> each removes its own, while it is still open
 //! ```
@@ -11,30 +11,35 @@
 //! What this file does not do: bind listeners (`listeners.rs`), or answer who comes by the control socket
 //! (`control.rs`).
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{self, Path, PathBuf};
 use std::time::Duration;
 
 use mio::{Interest, Poll};
 
-use crate::config::Config;
+use crate::config::{Config, Protocol};
 use crate::core::Time;
 use crate::log::Log;
 use crate::sys::control::{ControlCause, ControlSocket};
+use crate::sys::notify_socket::NotifySocket;
 use crate::sys::pid_file::PidFile;
 use crate::sys::vanished::Vanished;
 
-use super::{EventLoop, VANISHED, watch};
+use super::{EventLoop, NOTIFY, VANISHED, watch};
 
 /// What [`Vanished`] knows each by; listeners follow.
 const CONTROL: usize = 0;
 const PID_FILE: usize = 1;
-const FIRST_LISTENER: usize = 2;
+const NOTIFY_SOCKET: usize = 2;
+const FIRST_LISTENER: usize = 3;
 
 pub(super) struct Places {
     pub(super) control: Option<ControlSocket>,
     pid_file: Option<PidFile>,
+    /// Where workers are served that speak to systemd.
+    pub(super) notify: Option<NotifySocket>,
     vanished: Option<Vanished>,
     /// Something has happened to one of them, and they are looked at then.
     look_at: Option<Time>,
@@ -63,9 +68,13 @@ impl Places {
         };
         let pid_file = config.pid_file.as_deref().map(PidFile::take).transpose();
         let pid_file = pid_file.map_err(|error| error.to_string())?;
+        let notify = match config.protocol {
+            Protocol::Systemd => Some(notify_socket(config, poll, log)?),
+            Protocol::Srvwrap | Protocol::ServerStarter | Protocol::Einhorn | Protocol::Stdin => None,
+        };
         let vanished =
             Vanished::new().filter(|found| watch(poll, &found.fd(), VANISHED, Interest::READABLE).is_ok());
-        Ok(Places { control, pid_file, vanished, look_at: None })
+        Ok(Places { control, pid_file, notify, vanished, look_at: None })
     }
 
     pub(super) fn next_turn(&self) -> Option<Time> {
@@ -80,16 +89,19 @@ impl Places {
 
     /// The end: whoever comes now finds nobody.
     pub(super) fn leave(&mut self) {
-        (self.control, self.pid_file) = (None, None);
+        (self.control, self.pid_file, self.notify) = (None, None, None);
     }
 
     fn watch_own(&mut self) {
-        let Places { control, pid_file, vanished: Some(vanished), .. } = self else { return };
+        let Places { control, pid_file, notify, vanished: Some(vanished), .. } = self else { return };
         if let Some(socket) = control {
             vanished.watch(socket.path(), CONTROL);
         }
         if let Some(file) = pid_file {
             vanished.watch(file.path(), PID_FILE);
+        }
+        if let Some(path) = notify.as_ref().and_then(NotifySocket::path) {
+            vanished.watch(path, NOTIFY_SOCKET);
         }
     }
 
@@ -114,8 +126,37 @@ impl Places {
             let path = file.path().to_owned();
             made |= told(log, &path, file.make_anew().map_err(|error| error.to_string()));
         }
+        if let Some(socket) = self.notify.as_mut().filter(|socket| !socket.is_in_place()) {
+            let bound = socket.bind_anew().map_err(|error| error.to_string());
+            let bound = bound.and_then(|()| watch_notify(socket, poll));
+            made |= told(log, Path::new(socket.name()), bound);
+        }
         made
     }
+}
+
+/// Beside the control socket. Where that cannot be, and nobody has said where it is to be, a name will do that is no
+/// file's; not every program knows such names.
+fn notify_socket(config: &Config, poll: &Poll, log: &mut Log) -> Result<NotifySocket, String> {
+    let control = path::absolute(&config.control.path).unwrap_or_else(|_| config.control.path.clone());
+    let mut name: OsString = control.into_os_string();
+    name.push(".notify");
+    let socket = NotifySocket::bind(&PathBuf::from(name)).or_else(|error| {
+        if config.control.given {
+            return Err(format!("{error} (--socket PATH puts it beside PATH)"));
+        }
+        let socket = NotifySocket::bind_abstract()
+            .map_err(|errno| format!("{error}; nor one without a path: {}", errno.desc()))?;
+        let name = Path::new(socket.name()).display();
+        log.remark(&format_args!("{error}; it is {name} instead (--socket PATH puts it beside PATH)"));
+        Ok(socket)
+    })?;
+    watch_notify(&socket, poll).map(|()| socket)
+}
+
+fn watch_notify(socket: &NotifySocket, poll: &Poll) -> Result<(), String> {
+    watch(poll, &socket.as_fd(), NOTIFY, Interest::READABLE)
+        .map_err(|error| format!("cannot watch the notify socket: {error}"))
 }
 
 fn told(log: &mut Log, path: &Path, made: Result<(), String>) -> bool {

@@ -18,6 +18,7 @@ use crate::environment::{self, Facts, Passing};
 use crate::sys::children::{self, Dead, Pid, WaitStatus};
 use crate::sys::failure::{ExecResult, Failure, ProgramFault, exec_result};
 use crate::sys::notice_fd::{self, Received, notice_pair};
+use crate::sys::notify_socket::NotifySocket;
 use crate::sys::process::{self, Image, Spawned};
 use crate::sys::program;
 use crate::wire::worker::{Reader, Said};
@@ -91,6 +92,16 @@ impl Workers {
     pub(super) fn id_of(&self, pid: i32) -> Option<WorkerId> {
         let mut found = self.table.iter().rev().filter(|(_, process)| process.pid.number() == pid);
         found.next().map(|(id, _)| *id)
+    }
+
+    /// The worker whose first process this is, if that is not reaped.
+    pub(super) fn of_leader(&self, pid: Pid) -> Option<WorkerId> {
+        self.by_pid.get(&pid).copied()
+    }
+
+    /// The worker whose group this is.
+    pub(super) fn of_group(&self, group: Pid) -> Option<WorkerId> {
+        self.of_leader(group).or_else(|| self.remnant_of(group))
     }
 
     pub(super) fn pids(&self) -> impl Iterator<Item = Pid> + '_ {
@@ -184,7 +195,7 @@ impl EventLoop {
             directory: spec.directory.as_path(),
             node_channel: program.node_channel,
             listeners: &passing,
-            notify_socket: None,
+            notify_socket: self.places.notify.as_ref().map(NotifySocket::name),
             keeps_journal: self.output.passes_own_on(),
         };
         let environment = environment::of_worker(&spec.environment, &facts);
@@ -324,8 +335,11 @@ impl EventLoop {
             self.workers.paused.iter().filter(|(_, at)| **at <= now).map(|(worker, _)| *worker).collect();
         for worker in due {
             self.workers.paused.remove(&worker);
-            if self.workers.find(worker).is_some_and(|process| process.hushed) {
-                self.handle(Event::Hushed { worker });
+            if let Some(process) = self.workers.find(worker).filter(|process| process.hushed) {
+                // Who says all that it has to say in datagrams has closed a descriptor that it does not know.
+                if self.places.notify.is_none() || process.reader.has_begun() {
+                    self.handle(Event::Hushed { worker });
+                }
             } else {
                 self.hear(worker, TURN_BYTES);
             }
@@ -340,6 +354,7 @@ impl EventLoop {
         let (mut buried, mut strangers) = (0, 0);
         while let Some(dead) = children::next_dead().filter(|_| buried < DEATHS_AT_ONCE) {
             buried += 1;
+            self.hear_last_notified();
             if let Some(worker) = self.workers.by_pid.get(&dead.pid).copied() {
                 self.bury_worker(worker, dead);
             } else {

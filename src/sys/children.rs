@@ -127,6 +127,20 @@ pub(crate) fn group_of(pid: Pid) -> Option<Pid> {
     Pid::new(unsafe { libc::getpgid(pid.number()) })
 }
 
+/// The process that would be told of its end. Nothing where it is gone, or there is no /proc.
+pub(crate) fn parent_of(pid: Pid) -> Option<Pid> {
+    let parent = parent_in(&fs::read(format!("/proc/{pid}/stat")).ok()?)?;
+    Pid::new(i32::try_from(parent).ok()?)
+}
+
+/// The user that a process runs as (its effective one), dead and not reaped ones included. As above.
+pub(crate) fn user_of(pid: Pid) -> Option<u32> {
+    // The owner of the directory in /proc is root's where the process has changed its user.
+    let status = fs::read(format!("/proc/{pid}/status")).ok()?;
+    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:"))?;
+    std::str::from_utf8(line).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
 fn kill(number: i32, signal: i32) -> io::Result<bool> {
     // SAFETY: takes two numbers; `Pid` keeps away those that mean more than one process or group.
     if unsafe { libc::kill(number, signal) } == 0 {
@@ -244,12 +258,16 @@ mod tests {
         assert!(!no_children_left() && next_dead().is_none() && group_has_child_of_ours(pid));
         assert_eq!((children(), scanned_children().unwrap()), (vec![pid], vec![pid.number()]));
         assert_eq!((ours(0..=pid.number() + 1), group_of(pid)), (vec![pid], Some(pid)));
+        let us = Pid::new(i32::try_from(std::process::id()).unwrap());
+        assert_eq!((parent_of(pid), user_of(pid)), (us, Some(nix::unistd::geteuid().as_raw())));
 
         assert!(signal_group(pid, 40).unwrap());
         wait_for_death(pid);
         let status = WaitStatus::Signaled { signal: 40, core_dumped: false };
         assert_eq!((next_dead(), next_dead()), (Some(Dead { pid, status }), Some(Dead { pid, status })));
         assert!(signal(pid, libc::SIGTERM).unwrap() && group_has_child_of_ours(pid));
+        assert_eq!((parent_of(pid), group_of(pid)), (us, Some(pid)), "a dead one that is not reaped");
+        assert_eq!(user_of(pid), Some(nix::unistd::geteuid().as_raw()));
 
         reap(pid);
         assert!(next_dead().is_none() && no_children_left() && !group_has_child_of_ours(pid));

@@ -23,6 +23,7 @@ pub(crate) mod launchd;
 pub(crate) mod listener;
 pub(crate) mod measure;
 pub(crate) mod notice_fd;
+pub(crate) mod notify_socket;
 #[cfg(test)]
 pub(crate) mod observed;
 pub(crate) mod output_pipe;
@@ -36,6 +37,7 @@ pub(crate) mod program;
 pub(crate) mod report;
 pub(crate) mod ring;
 pub(crate) mod screen;
+pub(crate) mod sd_notify;
 pub(crate) mod signal_state;
 pub(crate) mod signals;
 pub(crate) mod startup;

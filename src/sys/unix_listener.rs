@@ -261,7 +261,7 @@ pub(super) fn new_socket(flags: SockFlag) -> nix::Result<OwnedFd> {
 
 /// The name gets the mode of the socket, less the umask. So the one is set before there is a name, and the other
 /// is out of the way for this one call.
-fn bind_with_mode(fd: &OwnedFd, address: &UnixAddr, mode: u32) -> nix::Result<()> {
+pub(super) fn bind_with_mode(fd: &OwnedFd, address: &UnixAddr, mode: u32) -> nix::Result<()> {
     fchmod(fd, Mode::from_bits_truncate(mode))?;
     let usual = umask(Mode::empty());
     let bound = bind_socket(fd.as_raw_fd(), address);

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod control;
+pub(crate) mod sd_notify;
 pub(crate) mod worker;
 
 use std::borrow::Cow;

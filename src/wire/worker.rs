@@ -15,6 +15,8 @@
 //! What it does not do: decide what a message means for a worker's life (that only the first readiness word counts,
 //! for one), or bound the rate at which a descriptor is read.
 
+use std::time::Duration;
+
 use super::Lines;
 
 /// Tells a worker to finish. A JSON string, because a Node or Deno channel throws on anything that is not JSON.
@@ -31,6 +33,8 @@ pub(crate) enum Said {
     Status(String),
     /// It is alive.
     Ping,
+    /// It needs so much time, from now on, to come online or to end. Said in datagrams only (`wire/sd_notify.rs`).
+    Extend(Duration),
     /// A line that is none of the above.
     Unknown,
 }
@@ -80,6 +84,11 @@ impl Reader {
         self.unknown
     }
 
+    /// Whether a line has come, whatever it was.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
     /// How many lines were skipped because they were longer than 4096 bytes.
     #[cfg_attr(not(test), expect(dead_code, reason = "there is no control socket yet"))]
     pub(crate) fn overlong(&self) -> u64 {
@@ -111,7 +120,8 @@ fn quoted(text: &[u8]) -> Said {
     }
 }
 
-fn plain(words: &[u8]) -> Said {
+/// What an unquoted line means.
+pub(super) fn plain(words: &[u8]) -> Said {
     match words {
         b"online" | b"ready" | b"READY=1" => Said::Online(Readiness::Plain),
         b"STOPPING=1" => Said::Offline { why: String::new() },
@@ -298,7 +308,7 @@ mod tests {
             Said::Offline { why: text } | Said::Status(text) => {
                 text.chars().count() <= 256 && !text.chars().any(char::is_control)
             }
-            Said::Online(_) | Said::Ping | Said::Unknown => true,
+            Said::Online(_) | Said::Ping | Said::Extend(_) | Said::Unknown => true,
         }
     }
 

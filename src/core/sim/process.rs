@@ -21,6 +21,8 @@ pub(super) struct Behaviour {
     /// It closes its notice descriptor.
     pub(super) hushes_after: Option<Duration>,
     pub(super) dies_after: Option<Duration>,
+    /// It asks for so much time, so long after it exists, and so long after it is told to stop.
+    pub(super) extends: Option<(Duration, Duration)>,
     /// From being told to its end. None: it takes no notice.
     pub(super) drains_for: Option<Duration>,
     /// So long its group outlives its first process. None: until KILL.
@@ -99,6 +101,7 @@ impl Behaviour {
             leaves_after: Some(random.milliseconds(0, 3000)),
             hushes_after: random.one_in(6).then(|| random.milliseconds(801, 9000)),
             dies_after: None,
+            extends: random.one_in(6).then(|| extension(random)),
             drains_for: Some(random.milliseconds(0, 4000)),
             remnant: Some(Duration::ZERO),
             survives_kill: false,
@@ -114,6 +117,7 @@ impl Behaviour {
             leaves_after: (!random.one_in(3)).then(|| random.milliseconds(0, 20_000)),
             hushes_after: random.one_in(3).then(|| random.milliseconds(0, 12_000)),
             dies_after: random.one_in(3).then(|| random.milliseconds(1, 30_000)),
+            extends: random.one_in(3).then(|| extension(random)),
             drains_for: (!random.one_in(3)).then(|| often_exactly(8, random.milliseconds(0, 12_000), random)),
             ..*good
         };
@@ -121,6 +125,11 @@ impl Behaviour {
         let remnant = if random.one_in(3) { remnant } else { Some(Duration::ZERO) };
         Behaviour { remnant, survives_kill: random.one_in(20), ..flaky }
     }
+}
+
+/// When, and for how long.
+fn extension(random: &mut Random) -> (Duration, Duration) {
+    (random.milliseconds(0, 9000), random.milliseconds(0, 20_000))
 }
 
 /// The moment of a deadline, which falls together with the deadline itself.

@@ -293,6 +293,8 @@ fn nobody_is_killed_early(world: &World, worker: WorkerId) {
         return;
     }
     assert!(told || left || remnant, "{worker:?} is killed before its time: {process:?}");
+    let asked = !remnant && must_be_extended(world, process);
+    assert!(!asked, "{worker:?} is killed before the time it has asked for: {process:?}");
 }
 
 fn flags_are_not_cleared_under_a_worker(world: &World) {
@@ -419,19 +421,42 @@ fn limits_are_kept(world: &World) {
         let since = |at: Option<Time>| at.map_or(Duration::ZERO, |at| world.now - at);
         if process.killed_at.is_none() {
             let limit = process.limits.1.min(stop.max(longest_stop));
-            assert!(since(process.told_at) <= limit, "{worker:?} outlives its limit");
+            let in_time = since(process.told_at) <= limit || may_be_extended(world, process);
+            assert!(in_time, "{worker:?} outlives its limit");
             let leaving = process.online_at.is_some() && process.told_at.is_none();
             let offline = if leaving { since(process.offline_at) } else { Duration::ZERO };
-            assert!(offline <= online + stop, "{worker:?} said offline and stays for ever");
+            let in_time = offline <= online + stop || may_be_extended(world, process);
+            assert!(in_time, "{worker:?} said offline and stays for ever");
         }
         let starts = process.told_at.is_none() && process.online_at.is_none() && process.killed_at.is_none();
         if starts && world.policy.ready == Ready::Notify {
             // Who has a process only after that is late at once, which takes a moment.
             let due = world.supervisor.poll_timeout().is_some_and(|at| at <= world.now);
             let limit = if due { Duration::MAX } else { world.properties.online_limits[worker] };
-            assert!(world.now - process.born <= limit, "{worker:?} starts for ever");
+            let in_time = world.now - process.born <= limit || has_asked(world, process);
+            assert!(in_time, "{worker:?} starts for ever");
         }
     }
+}
+
+/// Whether it has asked for time that is not over yet.
+fn has_asked(world: &World, process: &Process) -> bool {
+    process.extended.is_some_and(|(_, until)| world.now <= until)
+}
+
+/// Whether it may live longer than its limit because it has asked: not in a ladder that somebody wanted to be short.
+fn may_be_extended(world: &World, process: &Process) -> bool {
+    let usual = process.told_at.is_none() || process.limits.1 == world.policy.stop_timeout;
+    let on_time = |(at, limit): &(Time, Duration)| world.now <= *at + *limit;
+    has_asked(world, process) && usual && world.properties.hastened.iter().all(on_time)
+}
+
+/// Whether it asked, while it was ending, for time that is not over yet, and the ladder is surely the usual one.
+fn must_be_extended(world: &World, process: &Process) -> bool {
+    let Some((asked_at, until)) = process.extended else { return false };
+    let ends_since = process.told_at.into_iter().chain(process.offline_at).min();
+    let usual = process.told_at.is_none() || process.limits.0 == world.policy.stop_timeout;
+    usual && ends_since.is_some_and(|since| since < asked_at) && world.now < until
 }
 
 /// What a first process leaves behind has the rest of its limit, or five seconds.
@@ -442,7 +467,9 @@ fn remnants_end(world: &World) {
             Some(told_at) => (told_at, process.limits.1),
             None => (process.died_at.expect("it is a remnant"), SHORT),
         };
-        assert!(world.now - since <= limit, "the group of {worker:?} outlives its limit");
+        let told = process.told_at.is_some();
+        let in_time = world.now - since <= limit || told && may_be_extended(world, process);
+        assert!(in_time, "the group of {worker:?} outlives its limit");
     }
 }
 

@@ -5,6 +5,7 @@
 mod boot;
 mod crashes;
 mod deploys;
+mod extensions;
 mod rolling;
 mod scales;
 mod stops;

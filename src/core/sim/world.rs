@@ -58,6 +58,8 @@ pub(super) struct Process {
     pub(super) offline_at: Option<Time>,
     pub(super) hushed_at: Option<Time>,
     pub(super) told_at: Option<Time>,
+    /// When it last asked for more time, and until when.
+    pub(super) extended: Option<(Time, Time)>,
     /// How long it is to be given from then on, at least and at most.
     pub(super) limits: (Duration, Duration),
     pub(super) killed_at: Option<Time>,
@@ -90,6 +92,7 @@ enum Happening {
     SaysOnline(WorkerId),
     SaysOffline(WorkerId),
     SaysNonsense(WorkerId),
+    AsksForTime(WorkerId, Duration),
     Hushes(WorkerId),
     Dies(WorkerId, Ending),
     Empties(WorkerId),
@@ -247,6 +250,7 @@ impl World {
             offline_at: None,
             hushed_at: None,
             told_at: None,
+            extended: None,
             limits: Default::default(),
             killed_at: None,
             died_at: None,
@@ -270,9 +274,11 @@ impl World {
         let process = self.processes.get_mut(&worker).expect("checked");
         process.told_at.get_or_insert(self.now);
         process.limits = limits;
-        let Some(drains_for) = process.behaviour.as_ref().and_then(|behaviour| behaviour.drains_for) else {
-            return;
-        };
+        let Some(behaviour) = process.behaviour else { return };
+        if let Some((after, time)) = behaviour.extends {
+            self.later(after, Happening::AsksForTime(worker, time));
+        }
+        let Some(drains_for) = behaviour.drains_for else { return };
         self.later(drains_for, Happening::Dies(worker, Ending::Exited(0)));
     }
 
@@ -324,6 +330,7 @@ impl World {
             Happening::SaysOnline(worker) => self.says_online(worker),
             Happening::SaysOffline(worker) => self.says_offline(worker),
             Happening::SaysNonsense(worker) => self.event(Event::Said { worker, said: Said::Unknown }),
+            Happening::AsksForTime(worker, time) => self.asks_for_time(worker, time),
             Happening::Hushes(worker) => self.hushes(worker),
             Happening::Dies(worker, ending) => self.dies(worker, ending),
             Happening::Empties(worker) => self.empties(worker),
@@ -378,6 +385,9 @@ impl World {
         if let Some(after) = behaviour.hushes_after {
             self.later(after, Happening::Hushes(worker));
         }
+        if let Some((after, time)) = behaviour.extends {
+            self.later(after, Happening::AsksForTime(worker, time));
+        }
         if let Some(after) = behaviour.offline_after {
             self.later(after, Happening::SaysOffline(worker));
         }
@@ -407,6 +417,17 @@ impl World {
             readiness = Readiness::Plain;
         }
         self.event(Event::Said { worker, said: Said::Online(readiness) });
+    }
+
+    /// Whoever is left of it asks: a wish that came before another one for longer is none.
+    fn asks_for_time(&mut self, worker: WorkerId, time: Duration) {
+        let there = |process: &&mut Process| matches!(process.life, Life::Alive | Life::Remnant);
+        if let Some(process) = self.processes.get_mut(&worker).filter(there) {
+            let until = self.now + time;
+            let longer = process.extended.is_none_or(|(_, before)| before <= until);
+            process.extended = if longer { Some((self.now, until)) } else { process.extended };
+            self.event(Event::Said { worker, said: Said::Extend(time) });
+        }
     }
 
     fn hushes(&mut self, worker: WorkerId) {

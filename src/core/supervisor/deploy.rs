@@ -10,6 +10,7 @@
 use std::collections::BTreeSet;
 
 use crate::core::generation::Generation;
+use crate::core::limit::Limit;
 use crate::core::notice::{DeployNews, Failure, Fault, Notice, Refusal};
 use crate::core::worker::{Heard, Input};
 use crate::core::{Answer, Asker, Effect, OnCrash, Spec, Time, WorkerId};
@@ -103,7 +104,7 @@ impl Supervisor {
         }
         let leaving = self.awaited_of(next.number);
         self.activity = Activity::Failing { leaving: leaving.clone(), failed };
-        self.step_all(now, leaving, Input::Retire { limit: self.policy.short_limit() });
+        self.step_all(now, leaving, Input::Retire { limit: self.policy.short() });
     }
 
     /// The generation that is not to be, and the terms of its deploy.
@@ -150,7 +151,7 @@ impl Supervisor {
         self.notice(notice);
         let (aborters, outcome) = (Vec::new(), Outcome::Done);
         self.activity = Activity::Draining { leaving: leaving.clone(), terms, aborters, outcome };
-        self.step_all(now, leaving, Input::Retire { limit: self.policy.stop_timeout });
+        self.step_all(now, leaving, Input::Retire { limit: Limit::Usual });
     }
 
     /// The old generation is gone: the deploy is done.

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::core::limit::Limit;
 use crate::core::notice::{DeployNews, Fault, Notice, Who};
 use crate::core::worker::{Input, State};
 use crate::core::{Effect, Mended, Ready, Time, WorkerId};
@@ -73,7 +74,7 @@ impl Supervisor {
         match outcome {
             Mended::Healed => {}
             Mended::Rebound | Mended::Renewed => self.renew_workers(now, address),
-            Mended::Lost => self.begin_stop(now, None, self.policy.stop_timeout, 1),
+            Mended::Lost => self.begin_stop(now, None, Limit::Usual, 1),
         }
     }
 
@@ -134,6 +135,6 @@ impl Supervisor {
         }
         let slots = self.serving.iter_mut().flat_map(|serving| &mut serving.slots);
         let useless: Vec<WorkerId> = slots.filter_map(|slot| slot.renew(retry_at)).collect();
-        self.step_all(now, useless, Input::Retire { limit: self.policy.short_limit() });
+        self.step_all(now, useless, Input::Retire { limit: self.policy.short() });
     }
 }

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
 use crate::core::generation::Generation;
+use crate::core::limit::Limit;
 use crate::core::notice::{Busy, Failure, Notice, Refusal, ScaleNews};
 use crate::core::worker::{Input, State, Worker};
 use crate::core::{Answer, Asker, Effect, Request, Scale, Spec, Time, WorkerId};
@@ -168,13 +168,7 @@ impl Supervisor {
         self.notice(notice.clone());
         self.activity = Activity::Serving;
         let superfluous = unseated.into_iter().chain([id]);
-        self.part(
-            now,
-            asker,
-            superfluous,
-            self.policy.short_limit(),
-            Answer { outcome: Outcome::Failed, notice },
-        );
+        self.part(now, asker, superfluous, self.policy.short(), Answer { outcome: Outcome::Failed, notice });
     }
 
     /// The highest slots go, with all that is left of those who had them.
@@ -190,7 +184,7 @@ impl Supervisor {
         let superfluous: Vec<WorkerId> = of_serving.into_iter().filter(|id| slot(id) >= to).collect();
         let notice = Notice::Scale(ScaleNews::Shrunk { count: to });
         let answer = Answer { outcome: Outcome::Done, notice };
-        self.part(now, asker, superfluous, self.policy.stop_timeout, answer);
+        self.part(now, asker, superfluous, Limit::Usual, answer);
     }
 
     /// Retires workers, and gives the answer when they are gone.
@@ -199,7 +193,7 @@ impl Supervisor {
         now: Time,
         asker: Asker,
         workers: impl IntoIterator<Item = WorkerId>,
-        limit: Duration,
+        limit: Limit,
         answer: Answer,
     ) {
         let awaited = |id: &WorkerId| self.workers.get(id).is_some_and(Worker::is_awaited);

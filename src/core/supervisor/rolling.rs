@@ -12,6 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::generation::{Generation, Seat};
+use crate::core::limit::Limit;
 use crate::core::notice::{DeployNews, Failure, Fault, Next, Notice, Who};
 use crate::core::worker::{Input, State, Turn, Worker};
 use crate::core::{Time, WorkerId};
@@ -41,7 +42,7 @@ impl Supervisor {
         }
         let Some(slot) = self.serving_slot(number) else { return };
         let replaced: Vec<WorkerId> = slot.close().collect();
-        self.step_all(now, replaced, Input::Retire { limit: self.policy.stop_timeout });
+        self.step_all(now, replaced, Input::Retire { limit: Limit::Usual });
     }
 
     /// The old spec has a worker online again in this slot: the new one goes.
@@ -50,7 +51,7 @@ impl Supervisor {
         *give_up_at = now + self.policy.online_timeout;
         let Some(slot) = next.slot(number) else { return };
         let replaced: Vec<WorkerId> = slot.close().collect();
-        self.step_all(now, replaced, Input::Retire { limit: self.policy.stop_timeout });
+        self.step_all(now, replaced, Input::Retire { limit: Limit::Usual });
     }
 
     /// A rolling deploy failed. What it has not brought online goes at once; what serves, when the old spec serves
@@ -87,8 +88,8 @@ impl Supervisor {
             matches!(state, Some(State::Online { .. } | State::Leaving { .. }))
         };
         let (served, idle): (Vec<WorkerId>, Vec<WorkerId>) = superfluous.partition(serves);
-        self.step_all(now, served, Input::Retire { limit: self.policy.stop_timeout });
-        self.step_all(now, idle, Input::Retire { limit: self.policy.short_limit() });
+        self.step_all(now, served, Input::Retire { limit: Limit::Usual });
+        self.step_all(now, idle, Input::Retire { limit: self.policy.short() });
     }
 
     /// A worker of a deploy that is being put back: while it serves it is kept, and its end leaves the slot to the
@@ -127,7 +128,7 @@ impl Supervisor {
         next.close_all();
         let leaving = self.awaited_of(next.number);
         self.activity = Activity::Failing { leaving: leaving.clone(), failed };
-        self.step_all(now, leaving, Input::Retire { limit: self.policy.stop_timeout });
+        self.step_all(now, leaving, Input::Retire { limit: Limit::Usual });
     }
 }
 

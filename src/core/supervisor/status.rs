@@ -122,6 +122,11 @@ impl Supervisor {
         self.serving.is_some() && !self.activity.is_ending() && self.workers.values().any(serves)
     }
 
+    /// The target count, and how many slots have a worker that serves.
+    pub(super) fn status_counts(&self) -> (u32, u32) {
+        (self.wanted(), self.slots_online())
+    }
+
     /// The target count; in the boot, what is booted.
     fn wanted(&self) -> u32 {
         let booting = || self.activity.next_generation();
@@ -189,7 +194,7 @@ impl Supervisor {
         }
     }
 
-    fn deploy_status(&self) -> Option<DeployStatus> {
+    pub(super) fn deploy_status(&self) -> Option<DeployStatus> {
         let (phase, leaving) = match &self.activity {
             Activity::Deploying { .. } => ("starting", 0),
             Activity::Baking { .. } | Activity::Rolling { baked_at: Some(_), .. } => ("baking", 0),

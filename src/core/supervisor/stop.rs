@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use crate::core::limit::Limit;
 use crate::core::notice::Notice;
 use crate::core::worker::Input;
 use crate::core::{Answer, Asker, Effect, Time, WorkerId};
@@ -31,7 +32,7 @@ impl Supervisor {
                     self.hasten_stop(now, limit);
                 }
             }
-            None => self.begin_stop(now, Some(asker), timeout.unwrap_or(self.policy.stop_timeout), 0),
+            None => self.begin_stop(now, Some(asker), timeout.map_or(Limit::Usual, Limit::Firm), 0),
         }
     }
 
@@ -41,7 +42,7 @@ impl Supervisor {
             *kill_at = (*kill_at).min(now + limit);
         }
         let all: Vec<WorkerId> = self.workers.keys().copied().collect();
-        self.step_all(now, all, Input::Retire { limit });
+        self.step_all(now, all, Input::Retire { limit: Limit::Firm(limit) });
     }
 
     /// The first one stops, as [`Self::stop`]; the second one kills.
@@ -60,7 +61,7 @@ impl Supervisor {
     /// Ends everything now.
     pub(super) fn kill_all(&mut self, now: Time, asker: Asker) {
         if !self.activity.is_ending() {
-            self.begin_stop(now, Some(asker), Duration::ZERO, 0);
+            self.begin_stop(now, Some(asker), Limit::Firm(Duration::ZERO), 0);
             return;
         }
         self.stop(now, asker, None);
@@ -72,19 +73,24 @@ impl Supervisor {
     }
 
     /// Tells every worker to stop. `asker` is none where a worker's end or a lost listener is the reason.
-    pub(super) fn begin_stop(&mut self, now: Time, asker: Option<Asker>, limit: Duration, code: u8) {
+    pub(super) fn begin_stop(&mut self, now: Time, asker: Option<Asker>, limit: Limit, code: u8) {
         let code = self.cut_short(now, code);
+        let time = limit.time(&self.policy);
         if let Some(serving) = &mut self.serving {
             serving.slots.clear();
         }
         if let Some(asker) = asker {
             let workers = self.alive();
             let killing = Notice::Killing { asker, workers };
-            self.notice(if limit.is_zero() { killing } else { Notice::Stopping { asker, workers, limit } });
+            self.notice(if time.is_zero() {
+                killing
+            } else {
+                Notice::Stopping { asker, workers, limit: time }
+            });
         }
         let stop = Stop { askers: asker.into_iter().collect(), code, ..Stop::default() };
-        self.activity = Activity::Stopping { stop, kill_at: now + limit };
-        if limit.is_zero() {
+        self.activity = Activity::Stopping { stop, kill_at: now + time };
+        if time.is_zero() {
             self.kill_workers(now);
         } else {
             let all: Vec<WorkerId> = self.workers.keys().copied().collect();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::core::backoff::Telling;
 use crate::core::generation::{Generation, Slot};
+use crate::core::limit::Limit;
 use crate::core::notice::{Failure, Fault, Next, Notice, Who, WorkerNews};
 use crate::core::worker::{Input, Turn};
 use crate::core::{OnCrash, Time, WorkerId};
@@ -156,7 +157,7 @@ impl Supervisor {
             self.fail_growth(now, id, failure);
         } else if let Some(code) = exit_code {
             self.notice(Notice::WorkerFailed { failure, next: Next::Exit(code), untold: 0 });
-            self.begin_stop(now, None, self.policy.stop_timeout, code);
+            self.begin_stop(now, None, Limit::Usual, code);
         } else if let Telling::Failure { untold } = telling {
             let next = retry_at.map_or(Next::UnderWay, |at| Next::RetryIn(at - now));
             self.notice(Notice::WorkerFailed { failure, next, untold });

@@ -31,9 +31,11 @@ Inputs      spawned, no fork   what became of the spawn      executed   it runs 
             online, offline    its words                     hushed     its notice descriptor came to an end
             died               its first process             emptied    the last of its group
             expired            the deadline of its state     replaced   its replacement is online
-            retire, retire 0   it may finish within a limit; within none       kill   it is to end at once
+            extended           it asks for 300 s more            kill       it is to end at once
+            retire             it may finish within the stop limit, which it may ask to be longer
+            retire 5, retire 0 it may finish within 5 s, and no more; within none
 
-The stop limit is 30 s here, a retire gives 5 s, and the online timeout is 60 s. Retire 15: with signal 15.
+The stop limit is 30 s here and the online timeout 60 s. Retire 15: with signal 15.
 ";
 
 fn policy(ready: Ready) -> Policy {
@@ -47,7 +49,7 @@ fn policy(ready: Ready) -> Policy {
     }
 }
 
-const INPUTS: [(&str, Input); 13] = [
+const INPUTS: [(&str, Input); 15] = [
     ("spawned", Input::Spawned { pid: 9 }),
     ("no fork", Input::SpawnFailed),
     ("executed", Input::Executed),
@@ -57,8 +59,10 @@ const INPUTS: [(&str, Input); 13] = [
     ("died", Input::Died),
     ("emptied", Input::Emptied),
     ("expired", Input::Expired),
-    ("retire", Input::Retire { limit: SHORT_LIMIT }),
-    ("retire 0", Input::Retire { limit: Duration::ZERO }),
+    ("extended", Input::Extended { time: Duration::from_secs(300) }),
+    ("retire", Input::Retire { limit: Limit::Usual }),
+    ("retire 5", Input::Retire { limit: Limit::Firm(SHORT_LIMIT) }),
+    ("retire 0", Input::Retire { limit: Limit::Firm(Duration::ZERO) }),
     ("kill", Input::Kill),
     ("replaced", Input::Replaced),
 ];
@@ -66,7 +70,7 @@ const INPUTS: [(&str, Input); 13] = [
 /// How each state is come to.
 fn lives() -> Vec<(&'static str, Vec<Input>)> {
     let spawned = Input::Spawned { pid: 9 };
-    let (online, retire) = (Input::SaidOnline(Readiness::Plain), Input::Retire { limit: STOP_LIMIT });
+    let (online, retire) = (Input::SaidOnline(Readiness::Plain), Input::Retire { limit: Limit::Usual });
     vec![
         ("spawning", vec![]),
         ("unwanted", vec![retire]),
