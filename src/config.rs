@@ -17,7 +17,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(crate) use address::{Address, Listener};
+pub(crate) use address::{Address, Listener, is_listener_name};
 
 use crate::cli::{Given, Options, Typed, UsageError, Verb};
 use crate::core::{OnCrash, Policy, Ready, StopSignal};
@@ -132,7 +132,7 @@ pub(crate) enum LogStream {
     Notices,
 }
 
-/// How workers are handed the listeners.
+/// How workers are handed the listeners. What each of them is: see `handover.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Srvwrap,
@@ -187,15 +187,16 @@ impl Config {
         };
         let listeners = address::listeners(&options.listen, &surroundings.directory)?;
         variables::port_is_free(&options.env, &listeners)?;
+        let protocol = protocol(&options.protocol)?;
         let control = files::control(options.socket.as_ref(), surroundings)?;
         let in_background = *verb == Verb::Start && !stays(options)?;
         files::are_apart(typed, in_background, &control, &listeners, surroundings)?;
         Ok(Config {
             count,
-            protocol: protocol(&options.protocol)?,
+            protocol,
             policy,
             stop_leader_only: options.stop_leader_only,
-            stdin: stdin(&options.stdin, count, surroundings)?,
+            stdin: stdin(&options.stdin, count, protocol, surroundings)?,
             node_channel: options.node_channel,
             argv: program.clone(),
             directory: options.cwd.as_ref().map(path),
@@ -244,7 +245,8 @@ fn typed_duration(given: &Given) -> Result<Option<Duration>, UsageError> {
 
 /// As they were typed, those that no deploy can change.
 fn for_a_new_one(options: &Options) -> Vec<String> {
-    let Options { protocol, ready, stop_timeout, stop_signal, on_crash, stdin, stdout, stderr, log, .. } = options;
+    let Options { protocol, ready, stop_timeout, stop_signal, on_crash, stdin, stdout, stderr, log, .. } =
+        options;
     let Options { log_format, max_log_size, log_keep, log_full, log_every, log_total, .. } = options;
     let with_default = [protocol, ready, stop_timeout, stop_signal, on_crash, stdin];
     let with_default = with_default.into_iter().chain([log_format, max_log_size, log_keep, log_full]);
@@ -388,9 +390,17 @@ fn duration_above_zero(given: &Given) -> Result<Duration, UsageError> {
     if duration.is_zero() { Err(given.refused("no worker is online at once")) } else { Ok(duration) }
 }
 
-fn stdin(given: &Given, count: u32, surroundings: &Surroundings) -> Result<Stdin, UsageError> {
+fn stdin(
+    given: &Given,
+    count: u32,
+    protocol: Protocol,
+    surroundings: &Surroundings,
+) -> Result<Stdin, UsageError> {
     match given.text() {
         "null" => Ok(Stdin::Null),
+        "inherit" if protocol == Protocol::Stdin => {
+            Err(given.refused_with("--protocol stdin puts the socket there; give only one of them"))
+        }
         "inherit" if count != 1 => {
             let because = format!("{count} workers cannot share one standard input; give -n 1 as well");
             Err(given.refused_with(because))

@@ -31,6 +31,7 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SI
 
 use crate::config::Config;
 use crate::core::{Asker, Event, Request, Scale, Spec, Supervisor, Time, WorkerId};
+use crate::handover::Handover;
 use crate::log::Log;
 use crate::logs::Own;
 use crate::sys::report::Report;
@@ -100,6 +101,20 @@ pub(crate) struct Start {
     pub(crate) elsewhere: Option<&'static str>,
 }
 
+/// Why srvwrap does not start.
+pub(crate) struct Unstarted {
+    /// A sentence.
+    pub(crate) why: String,
+    /// Whether it was asked for what cannot be.
+    pub(crate) is_usage: bool,
+}
+
+impl From<String> for Unstarted {
+    fn from(why: String) -> Unstarted {
+        Unstarted { why, is_usage: false }
+    }
+}
+
 /// What srvwrap takes from the system at its start, or nothing of it.
 struct Parts {
     places: Places,
@@ -109,12 +124,15 @@ struct Parts {
 }
 
 impl Parts {
-    /// An error is a sentence.
-    fn take(start: &Start, poll: &Poll, log: &mut Log) -> Result<Parts, String> {
+    fn take(start: &Start, poll: &Poll, log: &mut Log) -> Result<Parts, Unstarted> {
         let config = &start.config;
         let places = Places::take(config, start.report.is_some(), poll, log)?;
         let control = Control::open(config.health.as_ref(), &places, poll)?;
         let listeners = Listeners::bind(&config.listeners, poll)?;
+        let handover = Handover { protocol: config.protocol, listeners: &listeners.passing() };
+        handover
+            .check(&start.spec.argv)
+            .map_err(|unfit| Unstarted { why: unfit.to_string(), is_usage: true })?;
         let signals =
             Signals::install(&start.startup).map_err(|error| format!("cannot handle signals: {error}"))?;
         watch(poll, &signals.fd(), SIGNALS, Interest::READABLE)
@@ -124,9 +142,9 @@ impl Parts {
 }
 
 impl EventLoop {
-    /// Opens every log, takes every place, binds every address and starts to boot. An error is a sentence, and nothing is
-    /// left behind but what the logs hold.
-    pub(crate) fn new(start: &mut Start) -> Result<EventLoop, String> {
+    /// Opens every log, takes every place, binds every address and starts to boot. Where that fails nothing is left
+    /// behind but what the logs hold.
+    pub(crate) fn new(start: &mut Start) -> Result<EventLoop, Unstarted> {
         let poll = Poll::new().map_err(|error| format!("cannot make an epoll instance: {error}"))?;
         let mut output = Output::open(&start.config.logs, start.config.count, start.elsewhere, &poll)?;
         let mut log = Log::new();
@@ -134,7 +152,7 @@ impl EventLoop {
             Ok(parts) => Ok(EventLoop::of(start, poll, output, parts, log)),
             Err(error) => {
                 output.say(&mut log, Time::default());
-                output.say_in_file(&error);
+                output.say_in_file(&error.why);
                 output.finish(Time::default());
                 Err(error)
             }

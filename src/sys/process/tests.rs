@@ -29,7 +29,16 @@ impl Given {
     fn start(&self, argv: &[OsString], descriptors: &[BorrowedFd<'_>]) -> Result<Spawned, Failure> {
         let Given { environment, directory, .. } = self;
         let (stdout, stderr) = (Output::Inherit, Output::Inherit);
-        let image = Image { argv, environment, directory, stdin: Stdin::Null, stdout, stderr, descriptors };
+        let image = Image {
+            argv,
+            environment,
+            directory,
+            pid_variable: None,
+            stdin: Stdin::Null,
+            stdout,
+            stderr,
+            descriptors,
+        };
         spawn(&image, &self.startup)
     }
 
@@ -38,8 +47,16 @@ impl Given {
         let Given { environment, directory, .. } = self;
         let argv = ["sh", "-c", script].map(OsString::from);
         let argv = argv.as_slice();
-        let image =
-            Image { argv, environment, directory, stdin: Stdin::Null, stdout, stderr, descriptors: &[] };
+        let image = Image {
+            argv,
+            environment,
+            directory,
+            pid_variable: None,
+            stdin: Stdin::Null,
+            stdout,
+            stderr,
+            descriptors: &[],
+        };
         assert_eq!(status(spawn(&image, &self.startup).unwrap().pid), 0);
     }
 
@@ -349,7 +366,7 @@ unsafe fn lay_out_and_place(
         };
         let original_of = |fd: RawFd| file_at(ORIGINALS + pattern[fd as usize].unwrap_or(0) as RawFd);
         let status_file = file_at(exec_status);
-        if place(moved, &mut exec_status).is_err() {
+        if place(moved, &mut [&mut exec_status]).is_err() {
             return 1;
         }
         for (target, source) in (FIRST_DESCRIPTOR..).zip(sources) {
@@ -420,6 +437,7 @@ fn stdin_is_inherited_on_request() {
         argv: &argv,
         environment: &environment,
         directory,
+        pid_variable: None,
         stdin: Stdin::Inherit,
         stdout: Output::Inherit,
         stderr: Output::Inherit,
