@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::fmt::{self, Display, Formatter};
 
+use crate::cli::shown;
+
 /// What is asked for and cannot be. Nothing of it changes while srvwrap runs, but the program's words in a deploy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Unfit {
@@ -30,7 +32,7 @@ impl Display for Unfit {
             Unfit::Path(path) => write!(
                 f,
                 "--protocol server-starter: it cannot name {}; give a path without = and ;",
-                path.to_string_lossy()
+                shown(path)
             ),
             Unfit::NoSocket => f.write_str(
                 "argument {fd}: there is no socket; give one by -p (or {{fd}}, where the text itself is meant)",
