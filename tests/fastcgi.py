@@ -33,16 +33,18 @@ def ask(port, script):
             body += content if kind == 6 else b""
 
 
-def client(port, script, stop):
+def client(port, script, stop, writing):
     while not stop.wait(0.004):
         try:
-            print("answer", ask(port, script), flush=True)
+            line = "answer " + ask(port, script)
         except Exception as error:  # pylint: disable=broad-except
-            print("lost", repr(error), flush=True)
+            line = "lost " + repr(error)
+        with writing:
+            print(line, flush=True)
 
 
-stopped = threading.Event()
+stopped, lock = threading.Event(), threading.Lock()
 for _ in range(4):
-    threading.Thread(target=client, args=(int(sys.argv[1]), sys.argv[2], stopped)).start()
+    threading.Thread(target=client, args=(int(sys.argv[1]), sys.argv[2], stopped, lock)).start()
 sys.stdin.read()
 stopped.set()

@@ -534,7 +534,7 @@ fn stdin_may_be_given_a_descriptor_at_whose_number_another_one_is_placed() {
     let descriptors = vec![writer.as_fd(); 30];
     assert!((FIRST_DESCRIPTOR..33).contains(&file.as_raw_fd()), "it is in nobody's way");
     let argv = ["sh", "-c", "cat >&3; ls /proc/$$/fd >&3"].map(OsString::from);
-    let Given { environment, directory, startup } = given();
+    let Given { environment, directory, .. } = given();
     let image = Image {
         argv: &argv,
         environment: &environment,
@@ -545,7 +545,7 @@ fn stdin_may_be_given_a_descriptor_at_whose_number_another_one_is_placed() {
         stderr: Output::Inherit,
         descriptors: &descriptors,
     };
-    let spawned = spawn(&image, &startup).unwrap();
+    let spawned = spawn(&image, &Startup::take()).unwrap();
     drop(descriptors);
     drop(writer);
     let mut told = String::new();
