@@ -56,6 +56,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) handover: Handover<'a>,
     /// Where it may say `READY=1` and its like in datagrams.
     pub(crate) notify_socket: Option<&'a OsStr>,
+    /// Where einhorn's libraries ack that know no descriptor.
+    pub(crate) einhorn_socket: Option<&'a OsStr>,
     /// Whether what JOURNAL_STREAM tells of srvwrap's stdout or stderr is true of the worker's.
     pub(crate) keeps_journal: bool,
 }
@@ -93,8 +95,9 @@ pub(crate) fn of_worker(base: &[(OsString, OsString)], facts: &Facts<'_>) -> Vec
     }));
     let srvwrap = std::process::id();
     environment.extend(handover.variables(facts.slot, facts.generation, srvwrap));
-    if let Some(path) = facts.notify_socket {
-        environment.push(("NOTIFY_SOCKET".into(), path.to_os_string()));
+    for (name, path) in [("NOTIFY_SOCKET", facts.notify_socket), ("EINHORN_SOCK_PATH", facts.einhorn_socket)]
+    {
+        environment.extend(path.map(|path| (name.into(), path.to_os_string())));
     }
     let mut set = |name: &str, value: String| environment.push((name.into(), value.into()));
     set("NOTIFY_FD", handover.notice().to_string());

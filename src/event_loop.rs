@@ -11,9 +11,10 @@
 //! no more, but each worker only so much at a time, so that none starves the rest.
 //!
 //! `workers.rs` has the processes and what they say, `perform.rs` carries out effects, `listeners.rs` looks after the
-//! sockets, `control.rs` serves those who ask, `places.rs` looks after the names in the file system, `report.rs` tells
+//! sockets, `control.rs` serves those who ask, `acks.rs` hears those who know only einhorn, `places.rs` looks after the names in the file system, `report.rs` tells
 //! what happens. None of them decides.
 
+mod acks;
 mod control;
 mod listeners;
 mod output;
@@ -41,6 +42,7 @@ use crate::wire::control::json;
 use crate::wire::control::message::Deploy;
 use crate::wire::control::routes::Door;
 
+use acks::Acks;
 use control::{ConnectionId, Control};
 use listeners::Listeners;
 use output::Output;
@@ -58,6 +60,7 @@ const REPORT: Token = Token(5);
 const VANISHED: Token = Token(6);
 const LOG_WRITER: Token = Token(7);
 const OWN_STDOUT: Token = Token(8);
+const ACKS: Token = Token(9);
 const FIRST_WORKER: usize = 16;
 
 /// Workers that are made before anything else gets its turn: fork and exec take most of a millisecond each.
@@ -76,6 +79,7 @@ pub(crate) struct EventLoop {
     listeners: Listeners,
     workers: Workers,
     control: Control,
+    acks: Acks,
     log: Log,
     /// For the command that started a daemon.
     report: Option<Report>,
@@ -119,6 +123,7 @@ impl From<String> for Unstarted {
 struct Parts {
     places: Places,
     control: Control,
+    acks: Acks,
     listeners: Listeners,
     signals: Signals,
 }
@@ -128,6 +133,7 @@ impl Parts {
         let config = &start.config;
         let places = Places::take(config, start.report.is_some(), poll, log)?;
         let control = Control::open(config.health.as_ref(), &places, poll)?;
+        let acks = Acks::open(config, poll, log);
         let listeners = Listeners::bind(&config.listeners, poll)?;
         let handover = Handover { protocol: config.protocol, listeners: &listeners.passing() };
         handover
@@ -137,7 +143,7 @@ impl Parts {
             Signals::install(&start.startup).map_err(|error| format!("cannot handle signals: {error}"))?;
         watch(poll, &signals.fd(), SIGNALS, Interest::READABLE)
             .map_err(|error| format!("cannot watch signals: {error}"))?;
-        Ok(Parts { places, control, listeners, signals })
+        Ok(Parts { places, control, acks, listeners, signals })
     }
 }
 
@@ -163,7 +169,7 @@ impl EventLoop {
         let config = &start.config;
         #[expect(clippy::disallowed_methods, reason = "this is the only clock")]
         let origin = Instant::now();
-        let Parts { places, control, listeners, signals } = parts;
+        let Parts { places, control, acks, listeners, signals } = parts;
         let supervisor = Supervisor::new(
             config.policy.clone(),
             listeners.addresses(),
@@ -183,6 +189,7 @@ impl EventLoop {
             listeners,
             workers,
             control,
+            acks,
             log,
             output,
             report: start.report.take(),
@@ -231,8 +238,8 @@ impl EventLoop {
         self.take_leave();
         self.finish_own_output();
         let now = self.now();
-        let EventLoop { places, listeners, output, report, boot_end, .. } = self;
-        drop((places, listeners));
+        let EventLoop { places, acks, listeners, output, report, boot_end, .. } = self;
+        drop((places, acks, listeners));
         output.finish(now);
         if let Some(mut report) = report {
             report.last(&json::write(&report::last_word(boot_end, code)));
@@ -280,6 +287,7 @@ impl EventLoop {
             OWN_STDOUT | OWN_STDERR => self.pump_output(),
             LOG_WRITER => self.hear_log_writer(),
             HANG_UPS => self.handle_hang_ups(),
+            ACKS => self.hear_acks(),
             CONTROL => self.control.knocked(Door::Control),
             HEALTH => self.control.knocked(Door::Health),
             REPORT => self.report.iter_mut().for_each(Report::flush),

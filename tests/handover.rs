@@ -4,6 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
+
+use nix::sys::signal::Signal;
 
 use crate::harness::http::{Target, get};
 use crate::harness::{Srvwrap, command, examples, proc, srvwrap, wait_until};
@@ -146,6 +149,43 @@ fn einhorns_ack_is_a_readiness_word() {
         let words = ["--protocol", "einhorn", "-p", "0", "sh", "-c", &script];
         srvwrap(words).online().stop();
     }
+}
+
+/// Waits for the end of the connection.
+const ACKS: &str = r"
+import socket, sys
+it = socket.socket(socket.AF_UNIX)
+it.connect(sys.argv[1])
+try:
+    it.sendall(b'what else\n---%0Acommand: worker:ack%0Apid: 1%0A\n')
+    it.recv(1)
+except OSError:
+    pass
+";
+
+/// By its path, as einhorn's libraries do unless they are told otherwise, from a process that the worker has started;
+/// and nobody else can say it for a worker.
+#[test]
+fn einhorns_ack_comes_by_its_socket_too_and_from_workers_alone() {
+    let Some(python) = examples::python_itself() else { return };
+    let script = "echo ready to ack; until [ -e go ]; do sleep 0.01; done
+                  \"$0\" acks.py \"$EINHORN_SOCK_PATH\" & exec sleep 1000";
+    let words = ["--protocol", "einhorn", "-p", "0", "sh", "-c", script, python.to_str().expect("a path")];
+    let mut srvwrap = srvwrap(words).file("acks.py", ACKS).start();
+    srvwrap.wait_for("ready to ack");
+    let socket = srvwrap.path().join("srvwrap.sock.einhorn");
+    let mut stranger = Command::new(python);
+    stranger.arg(srvwrap.path().join("acks.py")).arg(&socket);
+    assert!(
+        stranger.status().expect("python can be started").success(),
+        "its connection was taken, and closed"
+    );
+    assert!(!srvwrap.has_said("online"), "a stranger's word counts for nothing");
+    srvwrap.touch("go");
+    srvwrap.wait_for("workers online: 1");
+    srvwrap.signal(Signal::SIGTERM);
+    assert_eq!(srvwrap.exit_code(), 0);
+    assert!(!socket.exists());
 }
 
 #[test]

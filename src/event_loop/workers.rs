@@ -184,6 +184,7 @@ impl EventLoop {
             node_channel: program.node_channel,
             handover,
             notify_socket: None,
+            einhorn_socket: self.acks.path(),
             keeps_journal: self.output.passes_own_on(),
         };
         let environment = environment::of_worker(&spec.environment, &facts);
@@ -205,6 +206,15 @@ impl EventLoop {
         };
         let spawned = process::spawn(&image, &self.startup).map_err(|failure| failure.to_string())?;
         Ok(self.adopt(worker, spawned, notice))
+    }
+
+    /// The worker that a process is of: its first process, or one of its group.
+    pub(super) fn worker_of(&self, pid: i32) -> Option<WorkerId> {
+        let by_group = || {
+            let group = children::group_of(Pid::new(pid)?)?;
+            self.workers.id_of(group.number())
+        };
+        self.workers.id_of(pid).or_else(by_group)
     }
 
     /// Why the sockets cannot be handed to a program with these words, if so.
