@@ -19,7 +19,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(crate) use address::{Address, Listener};
+pub(crate) use address::{Address, Listener, is_listener_name};
 pub(crate) use inherited::HandedIn;
 pub(crate) use unix::UnixAccess;
 
@@ -139,7 +139,7 @@ pub(crate) enum LogStream {
     Notices,
 }
 
-/// How workers are handed the listeners.
+/// How workers are handed the listeners. What each of them is: see `handover.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Srvwrap,
@@ -197,15 +197,16 @@ impl Config {
         let given = address::listeners(&options.listen, &options.launchd_socket, &surroundings.directory)?;
         let (listeners, handed_in) = inherited::listeners(given, surroundings)?;
         variables::port_is_free(&options.env, &listeners)?;
+        let protocol = protocol(&options.protocol)?;
         let control = files::control(options.socket.as_ref(), surroundings)?;
         let in_background = *verb == Verb::Start && !stays(options)?;
         files::are_apart(typed, in_background, &control, &listeners, surroundings)?;
         Ok(Config {
             count,
-            protocol: protocol(&options.protocol)?,
+            protocol,
             policy,
             stop_leader_only: options.stop_leader_only,
-            stdin: stdin(&options.stdin, count, &listeners, surroundings)?,
+            stdin: stdin(&options.stdin, count, protocol, &listeners, surroundings)?,
             node_channel: options.node_channel,
             argv: program.clone(),
             directory: options.cwd.as_ref().map(path),
@@ -405,11 +406,15 @@ fn duration_above_zero(given: &Given) -> Result<Duration, UsageError> {
 fn stdin(
     given: &Given,
     count: u32,
+    protocol: Protocol,
     listeners: &[Listener],
     surroundings: &Surroundings,
 ) -> Result<Stdin, UsageError> {
     match given.text() {
         "null" => Ok(Stdin::Null),
+        "inherit" if protocol == Protocol::Stdin => {
+            Err(given.refused_with("--protocol stdin puts the socket there; give only one of them"))
+        }
         "inherit" if count != 1 => {
             let because = format!("{count} workers cannot share one standard input; give -n 1 as well");
             Err(given.refused_with(because))

@@ -8,8 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// The notice descriptor, and behind it the listeners.
-const NOTICE_FD: usize = 3;
+use crate::handover::Handover;
 
 /// Set for each worker, so an inherited value is never passed on.
 const OURS: [&str; 8] = [
@@ -25,7 +24,7 @@ const OURS: [&str; 8] = [
 
 /// Set for srvwrap by whoever started it: a worker that took them for its own would answer our manager in our name,
 /// or use descriptors that it does not have.
-const OUR_MANAGERS: [&str; 11] = [
+const OUR_MANAGERS: [&str; 12] = [
     "LISTEN_FDS",
     "LISTEN_PID",
     "LISTEN_FDNAMES",
@@ -37,11 +36,15 @@ const OUR_MANAGERS: [&str; 11] = [
     "NODE_CHANNEL_SERIALIZATION_MODE",
     "NODE_UNIQUE_ID",
     "SERVER_STARTER_PORT",
+    "SERVER_STARTER_GENERATION",
 ];
 
-/// How many names are reserved, of which `LISTEN_FD_…` stands for many.
+/// What begins so is one of either.
+const FAMILIES: [&str; 2] = ["LISTEN_FD_", "EINHORN_"];
+
+/// How many names are reserved, of which each family stands for many.
 #[cfg(test)]
-pub(crate) const RESERVED_COUNT: usize = OURS.len() + OUR_MANAGERS.len() + 1;
+pub(crate) const RESERVED_COUNT: usize = OURS.len() + OUR_MANAGERS.len() + FAMILIES.len();
 
 /// What differs from worker to worker.
 pub(crate) struct Facts<'a> {
@@ -51,20 +54,13 @@ pub(crate) struct Facts<'a> {
     pub(crate) directory: &'a Path,
     /// Whether the program talks over a node channel.
     pub(crate) node_channel: bool,
-    /// In the order of their descriptors.
-    pub(crate) listeners: &'a [Passing<'a>],
+    pub(crate) handover: Handover<'a>,
     /// Where it may say `READY=1` and its like in datagrams.
     pub(crate) notify_socket: Option<&'a OsStr>,
+    /// Where einhorn's libraries ack that know no descriptor.
+    pub(crate) einhorn_socket: Option<&'a OsStr>,
     /// Whether what JOURNAL_STREAM tells of srvwrap's stdout or stderr is true of the worker's.
     pub(crate) keeps_journal: bool,
-}
-
-/// A listener that is passed on.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Passing<'a> {
-    pub(crate) name: Option<&'a str>,
-    /// None for a unix socket.
-    pub(crate) port: Option<u16>,
 }
 
 /// What a spec keeps of the environment that srvwrap was started with.
@@ -79,14 +75,16 @@ pub(crate) fn is_about_the_caller(name: &OsStr) -> bool {
 
 /// Whether nobody but srvwrap sets this variable for a worker, or nobody at all.
 pub(crate) fn is_reserved(name: &OsStr) -> bool {
-    let listener = name.as_bytes().starts_with(b"LISTEN_FD_");
-    listener || OURS.iter().chain(&OUR_MANAGERS).any(|reserved| name == *reserved)
+    let mut families = FAMILIES.iter();
+    let of_one = families.any(|family| name.as_bytes().starts_with(family.as_bytes()));
+    of_one || OURS.iter().chain(&OUR_MANAGERS).any(|reserved| name == *reserved)
 }
 
 /// The environment of one worker, on top of its spec's.
 pub(crate) fn of_worker(base: &[(OsString, OsString)], facts: &Facts<'_>) -> Vec<(OsString, OsString)> {
-    let has_listeners = !facts.listeners.is_empty();
-    let mut environment = Vec::with_capacity(base.len() + 12 + 2 * facts.listeners.len());
+    let handover = facts.handover;
+    let has_listeners = !handover.listeners.is_empty();
+    let mut environment = Vec::with_capacity(base.len() + 17 + 3 * handover.listeners.len());
     // Without listeners the program listens by itself, and PORT is its own affair.
     let kept = base.iter().filter(|(name, _)| {
         !(has_listeners && name == "PORT" || !facts.keeps_journal && name == "JOURNAL_STREAM")
@@ -96,29 +94,31 @@ pub(crate) fn of_worker(base: &[(OsString, OsString)], facts: &Facts<'_>) -> Vec
         let value = if name == "PWD" { facts.directory.as_os_str() } else { value.as_os_str() };
         (name.clone(), value.to_os_string())
     }));
+    let srvwrap = std::process::id();
+    environment.extend(handover.variables(facts.slot, facts.generation, srvwrap));
+    for (name, path) in [("NOTIFY_SOCKET", facts.notify_socket), ("EINHORN_SOCK_PATH", facts.einhorn_socket)]
+    {
+        environment.extend(path.map(|path| (name.into(), path.to_os_string())));
+    }
     let mut set = |name: &str, value: String| environment.push((name.into(), value.into()));
-    set("NOTIFY_FD", NOTICE_FD.to_string());
+    set("NOTIFY_FD", handover.notice().to_string());
     if facts.node_channel {
-        set("NODE_CHANNEL_FD", NOTICE_FD.to_string());
+        set("NODE_CHANNEL_FD", handover.notice().to_string());
     }
-    if let Some(path) = facts.notify_socket {
-        environment.push(("NOTIFY_SOCKET".into(), path.to_os_string()));
-    }
-    let mut set = |name: &str, value: String| environment.push((name.into(), value.into()));
     for name in ["SRVWRAP_SLOT", "NAUGHT_WORKER", "NODE_APP_INSTANCE"] {
         set(name, facts.slot.to_string());
     }
     set("SRVWRAP_GENERATION", facts.generation.to_string());
-    set("SRVWRAP_PID", std::process::id().to_string());
+    set("SRVWRAP_PID", srvwrap.to_string());
     if has_listeners {
-        set("LISTEN_FD", (NOTICE_FD + 1).to_string());
+        set("LISTEN_FD", handover.listener(0).to_string());
     }
-    if let Some(port) = facts.listeners.iter().find_map(|listener| listener.port) {
+    if let Some(port) = handover.port() {
         set("PORT", port.to_string());
     }
     let mut named = BTreeSet::new();
-    for (index, listener) in facts.listeners.iter().enumerate() {
-        let fd = (NOTICE_FD + 1 + index).to_string();
+    for (index, listener) in handover.listeners.iter().enumerate() {
+        let fd = handover.listener(index).to_string();
         set(&format!("LISTEN_FD_{index}"), fd.clone());
         // Of several with one name the first is meant by it.
         if let Some(name) = listener.name.and_then(name_in_variable).filter(|name| named.insert(name.clone()))

@@ -11,10 +11,12 @@
 //! no more, but each worker only so much at a time, so that none starves the rest.
 //!
 //! `workers.rs` has the processes and what they say, `perform.rs` carries out effects, `listeners.rs` looks after the
-//! sockets, `handed_in.rs` takes those that others have made, `notify.rs` hears datagrams, `upward.rs` tells our own
-//! manager, `control.rs` serves those who ask, `places.rs` looks after the names in the file system, `report.rs` tells
+//! sockets, `handed_in.rs` takes those that others have made, `notify.rs` hears datagrams, `acks.rs` hears those who know
+//! only einhorn, `upward.rs` tells our own manager, `control.rs` serves those who ask, `places.rs` looks after the names
+//! in the file system, `report.rs` tells
 //! what happens. None of them decides.
 
+mod acks;
 mod control;
 mod handed_in;
 mod listeners;
@@ -35,6 +37,7 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SI
 
 use crate::config::Config;
 use crate::core::{Asker, Event, Request, Scale, Spec, Supervisor, Time, WorkerId};
+use crate::handover::Handover;
 use crate::log::Log;
 use crate::logs::Own;
 use crate::sys::report::Report;
@@ -43,9 +46,11 @@ use crate::sys::startup::Startup;
 use crate::wire::control::json;
 use crate::wire::control::message::Deploy;
 use crate::wire::control::routes::Door;
+use crate::{FAILED, USAGE};
 
+use acks::Acks;
 use control::{ConnectionId, Control};
-pub(crate) use handed_in::{HandedIn, Refusal};
+pub(crate) use handed_in::HandedIn;
 use listeners::Listeners;
 use notify::Notified;
 use output::Output;
@@ -65,6 +70,7 @@ const VANISHED: Token = Token(6);
 const LOG_WRITER: Token = Token(7);
 const OWN_STDOUT: Token = Token(8);
 const NOTIFY: Token = Token(9);
+const ACKS: Token = Token(10);
 const FIRST_WORKER: usize = 16;
 
 /// Workers that are made before anything else gets its turn: fork and exec take most of a millisecond each.
@@ -85,6 +91,7 @@ pub(crate) struct EventLoop {
     notified: Notified,
     upward: Upward,
     control: Control,
+    acks: Acks,
     log: Log,
     /// For the command that started a daemon.
     report: Option<Report>,
@@ -111,36 +118,54 @@ pub(crate) struct Start {
     pub(crate) elsewhere: Option<&'static str>,
 }
 
+/// Why srvwrap does not run: its exit code, and a sentence.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) code: u8,
+    pub(crate) sentence: String,
+}
+
+impl From<String> for Refusal {
+    fn from(sentence: String) -> Refusal {
+        Refusal { code: FAILED, sentence }
+    }
+}
+
 /// What srvwrap takes from the system at its start, or nothing of it.
 struct Parts {
     places: Places,
     control: Control,
+    acks: Acks,
     listeners: Listeners,
     signals: Signals,
 }
 
 impl Parts {
-    /// An error is a sentence.
-    fn take(start: &mut Start, poll: &Poll, log: &mut Log) -> Result<Parts, String> {
+    fn take(start: &mut Start, poll: &Poll, log: &mut Log) -> Result<Parts, Refusal> {
         let config = &start.config;
         let places = Places::take(config, start.report.is_some(), poll, log)?;
         let control = Control::open(config.health.as_ref(), &places, poll)?;
+        let acks = Acks::open(config, poll, log);
         let listeners = Listeners::bind(&config.listeners, &mut start.handed_in, poll)?;
         if let Some(closed) = &start.handed_in.closed {
             log.remark(closed);
         }
+        let handover = Handover { protocol: config.protocol, listeners: &listeners.passing() };
+        handover
+            .check(&start.spec.argv)
+            .map_err(|unfit| Refusal { code: USAGE, sentence: unfit.to_string() })?;
         let signals =
             Signals::install(&start.startup).map_err(|error| format!("cannot handle signals: {error}"))?;
         watch(poll, &signals.fd(), SIGNALS, Interest::READABLE)
             .map_err(|error| format!("cannot watch signals: {error}"))?;
-        Ok(Parts { places, control, listeners, signals })
+        Ok(Parts { places, control, acks, listeners, signals })
     }
 }
 
 impl EventLoop {
-    /// Opens every log, takes every place, binds every address and starts to boot. An error is a sentence, and nothing
-    /// is left behind but what the logs hold.
-    pub(crate) fn new(start: &mut Start) -> Result<EventLoop, String> {
+    /// Opens every log, takes every place, binds every address and starts to boot. Where that fails nothing is left
+    /// behind but what the logs hold.
+    pub(crate) fn new(start: &mut Start) -> Result<EventLoop, Refusal> {
         let poll = Poll::new().map_err(|error| format!("cannot make an epoll instance: {error}"))?;
         let mut output = Output::open(&start.config.logs, start.config.count, start.elsewhere, &poll)?;
         let mut log = Log::new();
@@ -148,7 +173,7 @@ impl EventLoop {
             Ok(parts) => Ok(EventLoop::of(start, poll, output, parts, log)),
             Err(error) => {
                 output.say(&mut log, Time::default());
-                output.say_in_file(&error);
+                output.say_in_file(&error.sentence);
                 output.finish(Time::default());
                 Err(error)
             }
@@ -159,7 +184,7 @@ impl EventLoop {
         let config = &start.config;
         #[expect(clippy::disallowed_methods, reason = "this is the only clock")]
         let origin = Instant::now();
-        let Parts { places, control, listeners, signals } = parts;
+        let Parts { places, control, acks, listeners, signals } = parts;
         let supervisor = Supervisor::new(
             config.policy.clone(),
             listeners.addresses(),
@@ -181,6 +206,7 @@ impl EventLoop {
             notified: Notified::default(),
             upward: Upward::from_environment(),
             control,
+            acks,
             log,
             output,
             report: start.report.take(),
@@ -231,8 +257,8 @@ impl EventLoop {
         self.take_leave();
         self.finish_own_output();
         let now = self.now();
-        let EventLoop { places, listeners, output, report, boot_end, .. } = self;
-        drop((places, listeners));
+        let EventLoop { places, acks, listeners, output, report, boot_end, .. } = self;
+        drop((places, acks, listeners));
         output.finish(now);
         if let Some(mut report) = report {
             report.last(&json::write(&report::last_word(boot_end, code)));
@@ -282,6 +308,7 @@ impl EventLoop {
             OWN_STDOUT | OWN_STDERR => self.pump_output(),
             LOG_WRITER => self.hear_log_writer(),
             HANG_UPS => self.handle_hang_ups(),
+            ACKS => self.hear_acks(),
             CONTROL => self.control.knocked(Door::Control),
             HEALTH => self.control.knocked(Door::Health),
             REPORT => self.report.iter_mut().for_each(Report::flush),

@@ -20,7 +20,8 @@
 //! - [`start`] makes a daemon of what `run` is in the foreground, and waits for it to be online.
 //! - [`logs`] is what becomes of lines: cut, formed, waiting, in files that are rotated. Pure and simulated.
 //!   [`log_writer`] is the process that writes those files, with a loop of its own.
-//! - [`environment`], [`cli`], [`config`], [`units`] are pure; [`log`] is srvwrap's voice.
+//! - [`handover`] is how workers are handed the sockets, and [`environment`] what else they find. Both are pure, as are
+//!   [`cli`], [`config`] and [`units`]; [`log`] is srvwrap's voice.
 //!
 //! What always holds:
 //! - A listener outlives every worker that holds it.
@@ -41,6 +42,7 @@ mod config;
 mod core;
 mod environment;
 mod event_loop;
+mod handover;
 mod log;
 mod log_writer;
 mod logs;
@@ -148,9 +150,9 @@ fn serve(mut start: Start) -> u8 {
             let _ = env::set_current_dir("/");
             event_loop.run()
         }
-        Err(error) => {
-            complain(&error);
-            start.report.map_or(FAILED, |report| start::not_started(report, &error))
+        Err(Refusal { code, sentence }) => {
+            complain(&sentence);
+            start.report.map_or(code, |report| start::not_started(report, &sentence, code))
         }
     }
 }

@@ -58,7 +58,7 @@ pub(crate) fn start(config: Config, daemon: &Daemon, spec: Spec, startup: Startu
                 let (report, elsewhere) = (Some(report), Some(ELSEWHERE));
                 serve(Start { startup, config, spec, handed_in, report, elsewhere })
             }
-            Err(errno) => not_started(report, &format!("cannot open /dev/null: {}", errno.desc())),
+            Err(errno) => not_started(report, &format!("cannot open /dev/null: {}", errno.desc()), FAILED),
         },
         Err(errno) => {
             complain(&format_args!("cannot make a process for the background: {}", errno.desc()));
@@ -135,15 +135,15 @@ fn deploy_of(daemon: &Daemon, spec: Spec) -> Deploy {
     }
 }
 
-/// Tells who waits for a daemon that it came to nothing.
-pub(crate) fn not_started(mut report: Report, message: &str) -> u8 {
+/// Tells who waits for a daemon that it came to nothing, and returns the exit code for both.
+pub(crate) fn not_started(mut report: Report, message: &str, exit_code: u8) -> u8 {
     report.last(&json::write(&Answer {
         outcome: Outcome::Failed,
-        exit_code: FAILED,
+        exit_code,
         message: message.to_string(),
         generation: None,
         stderr: Vec::new(),
     }));
     report.finish();
-    FAILED
+    exit_code
 }

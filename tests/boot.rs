@@ -80,8 +80,8 @@ fn a_boot_that_is_late_without_a_word_names_the_port_the_descriptor_and_the_opti
     assert_boot_fails(
         &["-p", "0", "--online-timeout", "1s", "sleep", "1000"],
         1,
-        "said nothing on fd 3 within 1s (srvwrap holds port N: listen on the descriptor in LISTEN_FD, then write \
-         online to fd 3, or use --ready after=2s)",
+        "said nothing on its notice fd within 1s (srvwrap holds port N: listen on the descriptor in LISTEN_FD, then write \
+         online to the one in NOTIFY_FD, or use --ready after=2s)",
     );
 }
 
@@ -90,13 +90,13 @@ fn a_boot_that_is_late_without_a_word_names_every_listener_or_does_without() {
     assert_boot_fails(
         &["-p", "0", "-p", "admin=0", "--online-timeout", "200ms", "sleep", "1000"],
         1,
-        "said nothing on fd 3 within 200ms (srvwrap holds port N, port N: listen on the descriptors in LISTEN_FD_0 \
-         and so on, then write online to fd 3, or use --ready after=2s)",
+        "said nothing on its notice fd within 200ms (srvwrap holds port N, port N: listen on the descriptors in LISTEN_FD_0 \
+         and so on, then write online to the one in NOTIFY_FD, or use --ready after=2s)",
     );
     assert_boot_fails(
         &["--online-timeout", "200ms", "sleep", "1000"],
         1,
-        "said nothing on fd 3 within 200ms (write online to it when ready, or use --ready exec)",
+        "said nothing on its notice fd within 200ms (write online to it when ready, or use --ready exec)",
     );
 }
 
@@ -106,7 +106,7 @@ fn a_boot_that_is_late_with_the_wrong_words_names_the_right_ones() {
     let start = |words| srvwrap(["--online-timeout", "1s", "sh", "-c", &program(words)]).start();
     for mut srvwrap in ["hello", "Online", "ping"].map(start) {
         srvwrap.wait_for(
-            "was not online within 1s: what it wrote to fd 3 was none of online, ready and READY=1",
+            "was not online within 1s: what it wrote to its notice fd was none of online, ready and READY=1",
         );
         assert_eq!(srvwrap.exit_code(), 1, "{}", srvwrap.log());
     }
@@ -125,8 +125,8 @@ fn a_boot_whose_worker_gives_up_passes_its_reason_on() {
 fn a_worker_that_closes_its_notice_descriptor_early_is_named_before_it_is_late() {
     let program = "exec 3>&-; exec sleep 1000";
     let mut srvwrap = srvwrap(["-p", "0", "--online-timeout", "3s", "sh", "-c", program]).start();
-    srvwrap.wait_for("closed fd 3 without saying online; it counts as late after 3s");
-    srvwrap.wait_for("closed fd 3 without a word, and was not online within 3s");
+    srvwrap.wait_for("closed its notice fd without saying online; it counts as late after 3s");
+    srvwrap.wait_for("closed its notice fd without a word, and was not online within 3s");
     assert_eq!(srvwrap.exit_code(), 1, "{}", srvwrap.log());
 }
 

@@ -6,21 +6,17 @@
 //!   srvwrap     deploys, with `offline` and scaling between them; or deaths by KILL and exit(1)
 //! ```
 //!
-//! A client keeps the rules of HTTP: it does not use a connection again after `Connection: close`, and it lets go of
-//! one that it has not used for longer than a server may be expected to keep it. What the servers are is not the
-//! subject here: see `languages.rs`.
+//! What the servers are is not the subject here: see `languages.rs` and `consumers.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::harness::http::{Connection, Target, Trouble, at};
+use crate::harness::load::{Load, Report};
 use crate::harness::{Srvwrap, command, examples, is_alive, srvwrap, wait_until, worker_of};
 
 /// Of deaths: two between deploys and one in a deploy.
@@ -259,130 +255,4 @@ fn three_workers(program: &[OsString]) -> (Srvwrap, [Target; 2]) {
     let mut srvwrap = starting.online();
     let targets = [Target::Port(srvwrap.port()), at(&path)];
     (srvwrap, targets)
-}
-
-/// Clients at work.
-struct Load {
-    stop: Arc<AtomicBool>,
-    /// Of whom each client's last answer was.
-    generations: Vec<Arc<AtomicU32>>,
-    clients: Vec<thread::JoinHandle<Report>>,
-}
-
-/// What clients have met.
-#[derive(Default)]
-struct Report {
-    answers: usize,
-    failures: Vec<Failure>,
-}
-
-/// A request without a whole answer.
-#[derive(Debug, PartialEq)]
-struct Failure {
-    client: usize,
-    trouble: Trouble,
-    /// Who had answered on this connection before.
-    held_by: Option<i32>,
-    began: Instant,
-    ended: Instant,
-}
-
-impl Load {
-    const CLIENTS_OF_EACH_KIND: usize = 2;
-
-    fn begin(targets: &[Target]) -> Load {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (mut generations, mut clients) = (Vec::new(), Vec::new());
-        let kinds = targets.iter().flat_map(|target| [(target, true), (target, false)]);
-        for (target, keep) in kinds.flat_map(|kind| [kind; Self::CLIENTS_OF_EACH_KIND]) {
-            let client = Client::new(clients.len(), target.clone(), keep);
-            generations.push(Arc::clone(&client.generation));
-            let stop = Arc::clone(&stop);
-            clients.push(thread::spawn(move || client.run(&stop)));
-        }
-        Load { stop, generations, clients }
-    }
-
-    /// Until every client has had an answer from this generation.
-    fn wait_for_generation(&self, generation: u32) {
-        wait_until("every client is answered by the new workers", || {
-            self.generations.iter().all(|each| each.load(Ordering::SeqCst) == generation)
-        });
-    }
-
-    fn end(self) -> Report {
-        self.stop.store(true, Ordering::SeqCst);
-        let mut all = Report::default();
-        for client in self.clients {
-            let report = client.join().expect("a client does not panic");
-            assert!(report.answers > 0, "a client that was never answered shows nothing");
-            all.answers += report.answers;
-            all.failures.extend(report.failures);
-        }
-        all
-    }
-}
-
-struct Client {
-    number: usize,
-    target: Target,
-    keep: bool,
-    kept: Option<Kept>,
-    generation: Arc<AtomicU32>,
-    report: Report,
-}
-
-/// A connection that has had an answer and may have another.
-struct Kept {
-    connection: Connection,
-    by: i32,
-    since: Instant,
-}
-
-impl Client {
-    /// Servers that drain keep an idle connection for half a second. A client that the machine has kept from running
-    /// for nearly as long takes a new one.
-    const LONGEST_IDLE: Duration = Duration::from_millis(250);
-    /// Between two requests, so that the machine has time for the deploys too.
-    const PAUSE: Duration = Duration::from_millis(4);
-
-    fn new(number: usize, target: Target, keep: bool) -> Client {
-        Client { number, target, keep, kept: None, generation: Arc::default(), report: Report::default() }
-    }
-
-    fn run(mut self, stop: &AtomicBool) -> Report {
-        for turn in 0.. {
-            if stop.load(Ordering::SeqCst) {
-                break;
-            }
-            self.request(if turn % 50 == 49 { "/slow" } else { "/" });
-            thread::sleep(Self::PAUSE);
-        }
-        self.report
-    }
-
-    fn request(&mut self, path: &str) {
-        let kept = self.kept.take().filter(|kept| kept.since.elapsed() < Self::LONGEST_IDLE);
-        let held_by = kept.as_ref().map(|kept| kept.by);
-        let began = Instant::now();
-        let connection = kept.map_or_else(|| Connection::open(&self.target), |kept| Ok(kept.connection));
-        let answered = connection.and_then(|mut connection| {
-            let answer = connection.get(path, !self.keep)?;
-            Ok((connection, answer))
-        });
-        match answered {
-            Ok((connection, answer)) => {
-                let by = answer.by();
-                self.report.answers += 1;
-                self.generation.store(by.generation, Ordering::SeqCst);
-                if !answer.last {
-                    self.kept = Some(Kept { connection, by: by.pid, since: Instant::now() });
-                }
-            }
-            Err(trouble) => {
-                let ended = Instant::now();
-                self.report.failures.push(Failure { client: self.number, trouble, held_by, began, ended });
-            }
-        }
-    }
 }

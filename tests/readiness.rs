@@ -111,7 +111,7 @@ fn closing_the_descriptor_is_no_readiness_and_is_told_once() {
     for script in ["exec 3>&-; exec sleep 1000", "printf online >&3; exec 3>&-; exec sleep 1000"] {
         let (code, log) = srvwrap(["--online-timeout", "2500ms", "sh", "-c", script]).run();
         assert_eq!(code, 1, "{log}");
-        assert_eq!(log.matches("closed fd 3 without saying online").count(), 1, "{log}");
+        assert_eq!(log.matches("closed its notice fd without saying online").count(), 1, "{log}");
         assert!(log.contains("was not online within 2.5s"), "{log}");
     }
 }
@@ -122,7 +122,7 @@ fn closing_the_descriptor_behind_the_word_means_nothing() {
     let mut srvwrap = shell("echo online >&3; exec 3>&-; exec sleep 1000").online();
     srvwrap.signal(Signal::SIGHUP);
     srvwrap.wait_for("deploy 2 done");
-    assert!(!srvwrap.has_said("closed fd 3"), "{}", srvwrap.log());
+    assert!(!srvwrap.has_said("closed its notice fd"), "{}", srvwrap.log());
     srvwrap.stop();
 }
 

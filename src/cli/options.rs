@@ -121,7 +121,10 @@ pub(crate) static OPTIONS: &[OptionRow] = &[
         value: Some("srvwrap|systemd|server-starter|einhorn|stdin"),
         remedy: "srvwrap, systemd, server-starter, einhorn or stdin",
         default: Some("srvwrap"),
-        help: "How workers are handed the sockets, for programs that know another way.",
+        help: "How workers are handed the sockets, for programs that know another way: srvwrap (notices on 3, sockets \
+               from 4), systemd (sockets from 3, LISTEN_FDS), server-starter, einhorn (both as srvwrap, with their \
+               variables), stdin (the one socket on 0). In each, {fd}, {fd:NAME} and {port} in the program's arguments \
+               are filled.",
         ..SWITCH
     },
     OptionRow {

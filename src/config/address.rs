@@ -217,12 +217,14 @@ fn listener(text: &[u8], directory: &Path) -> Result<Listener, AddressError> {
 }
 
 fn name(bytes: &[u8]) -> Result<String, AddressError> {
-    let letters = bytes.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
-    let number = bytes.iter().all(u8::is_ascii_digit);
-    if !letters || number {
-        return Err(AddressError::BadName);
-    }
-    String::from_utf8(bytes.to_vec()).map_err(|_| AddressError::BadName)
+    let name = String::from_utf8(bytes.to_vec()).map_err(|_| AddressError::BadName)?;
+    if is_listener_name(&name) { Ok(name) } else { Err(AddressError::BadName) }
+}
+
+/// Whether a listener can be named so.
+pub(crate) fn is_listener_name(name: &str) -> bool {
+    let letters = name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+    letters && !name.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn address(text: &[u8], directory: &Path) -> Result<Address, AddressError> {

@@ -18,6 +18,7 @@ mod events;
 mod logs;
 mod tell;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
@@ -30,7 +31,7 @@ use crate::signal_names::signal_number;
 use crate::sys::listener::Listener;
 use crate::sys::stream;
 use crate::wire::control::http::{self, CLOSING, Form, Refusal};
-use crate::wire::control::message::{self, Order, Outcome, Question, Stop};
+use crate::wire::control::message::{self, Deploy, Order, Outcome, Question, Stop};
 use crate::wire::control::response;
 use crate::wire::control::routes::{Door, question};
 
@@ -371,7 +372,17 @@ impl EventLoop {
         if let Some(client) = self.control.clients.get_mut(id) {
             client.ask(question, form, ends);
         }
+        if let Some(why) = self.refused(&request) {
+            return self.reply_with(question, Outcome::Refused, why);
+        }
         self.handle(Event::Requested { asker: Asker::Client { client: question, uid }, request });
+    }
+
+    /// Why nobody could run what is to be deployed, if so: the core knows nothing of sockets.
+    fn refused(&self, request: &Request) -> Option<String> {
+        let Request::Deploy(Deploy { program: Some(program), .. }) = request else { return None };
+        let argv: Vec<OsString> = program.iter().map(|word| word.0.clone()).collect();
+        self.unfit(&argv).map(|unfit| format!("refused, because of {unfit}"))
     }
 
     /// The core knows nothing of logs.

@@ -13,10 +13,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
+use crate::USAGE;
 use crate::config::{Address, Config, Listener as Wanted};
 use crate::sys::listener::{Access, Listener};
 use crate::sys::{accounts, inherited, launchd};
-use crate::{FAILED, USAGE};
+
+use super::Refusal;
 
 /// Sockets that are ours now, by the address that is to have them.
 #[derive(Debug)]
@@ -28,13 +30,6 @@ pub(crate) struct HandedIn {
     pub(super) closed: Option<String>,
 }
 
-/// Why srvwrap cannot run: its exit code, and a sentence.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    pub(crate) code: u8,
-    pub(crate) sentence: String,
-}
-
 impl HandedIn {
     /// All or none. To be called first, and once.
     pub(crate) fn take(config: &Config) -> Result<HandedIn, Refusal> {
@@ -44,7 +39,7 @@ impl HandedIn {
         let closed = close_unused(&config.handed_in.unused);
         let mut sockets = BTreeMap::new();
         for (index, wanted) in config.listeners.iter().enumerate() {
-            let taken = take_one(wanted, config).map_err(|sentence| Refusal { code: FAILED, sentence })?;
+            let taken = take_one(wanted, config)?;
             sockets.insert(index, taken);
         }
         Ok(HandedIn { sockets, access, closed })

@@ -8,6 +8,7 @@ use mio::{Interest, Poll};
 
 use crate::config::{Address, Listener as Wanted};
 use crate::core::{Event, Mended, Notice, Time};
+use crate::handover::{Passing, Place};
 use crate::sys::hang_ups::HangUps;
 use crate::sys::listener::{self, Access, BindError, Listener, Remedy};
 use crate::sys::measure::{self, Queue};
@@ -84,6 +85,11 @@ impl Listeners {
         self.held.iter().map(|held| held.address.clone()).collect()
     }
 
+    /// As workers are told of them.
+    pub(super) fn passing(&self) -> Vec<Passing<'_>> {
+        self.held.iter().map(Held::passing).collect()
+    }
+
     pub(super) fn held(&self) -> &[Held] {
         &self.held
     }
@@ -113,8 +119,10 @@ impl Listeners {
 }
 
 impl Held {
-    pub(super) fn port(&self) -> Option<u16> {
-        self.socket.local_address().map(|address| address.port())
+    fn passing(&self) -> Passing<'_> {
+        let path = || Place::Unix(self.socket.path().map(Path::as_os_str).unwrap_or_default());
+        let place = self.socket.local_address().map_or_else(path, Place::Tcp);
+        Passing { name: self.name.as_deref(), place }
     }
 
     /// What waits in it; none where the kernel does not tell.

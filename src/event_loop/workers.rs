@@ -12,9 +12,10 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token};
 
-use crate::config::{Config, Stdin};
+use crate::config::{Config, Protocol, Stdin};
 use crate::core::{Ending, Event, Notice, Time, WorkerId};
-use crate::environment::{self, Facts, Passing};
+use crate::environment::{self, Facts};
+use crate::handover::{Arranged, Handover, Unfit};
 use crate::sys::children::{self, Dead, Pid, WaitStatus};
 use crate::sys::failure::{ExecResult, Failure, ProgramFault, exec_result};
 use crate::sys::notice_fd::{self, Received, notice_pair};
@@ -47,6 +48,7 @@ pub(super) struct Workers {
     pub(super) swept: BTreeSet<Pid>,
     /// What each generation's program is, looked at when its first worker is made.
     programs: BTreeMap<u32, Program>,
+    protocol: Protocol,
     stdin: Stdin,
     stop_leader_only: bool,
     node_channel: bool,
@@ -78,6 +80,7 @@ impl Workers {
             paused: BTreeMap::new(),
             swept: BTreeSet::new(),
             programs: BTreeMap::new(),
+            protocol: config.protocol,
             stdin: config.stdin,
             stop_leader_only: config.stop_leader_only,
             node_channel: config.node_channel,
@@ -172,14 +175,10 @@ impl EventLoop {
         // Before there is a process: one that is not heard would count as late.
         watch(&self.poll, &notice, notice_token(worker), Interest::READABLE)
             .map_err(|error| format!("cannot watch its notice descriptor: {error}"))?;
-        let descriptors: Vec<BorrowedFd<'_>> =
-            std::iter::once(workers_end.as_fd()).chain(self.listeners.descriptors()).collect();
-        let passing: Vec<Passing<'_>> = self
-            .listeners
-            .held()
-            .iter()
-            .map(|held| Passing { name: held.name.as_deref(), port: held.port() })
-            .collect();
+        let passing = self.listeners.passing();
+        let handover = Handover { protocol: self.workers.protocol, listeners: &passing };
+        let argv = handover.words(&spec.argv).map_err(|unfit| unfit.to_string())?;
+        let Arranged { stdin, from_3 } = handover.arranged(workers_end.as_fd(), self.listeners.descriptors());
         let program_name = spec.argv.first().map(OsString::as_os_str).unwrap_or_default();
         let writes = Writes { worker, slot, generation, program: program_name };
         let tokens = [stdout_token(worker), stderr_token(worker)];
@@ -194,27 +193,36 @@ impl EventLoop {
             generation,
             directory: spec.directory.as_path(),
             node_channel: program.node_channel,
-            listeners: &passing,
+            handover,
             notify_socket: self.places.notify.as_ref().map(NotifySocket::name),
+            einhorn_socket: self.acks.path(),
             keeps_journal: self.output.passes_own_on(),
         };
         let environment = environment::of_worker(&spec.environment, &facts);
-        let stdin = match self.workers.stdin {
-            Stdin::Null => process::Stdin::Null,
-            Stdin::Inherit => process::Stdin::Inherit,
+        let stdin = match (stdin, self.workers.stdin) {
+            (Some(listener), _) => process::Stdin::From(listener),
+            (None, Stdin::Null) => process::Stdin::Null,
+            (None, Stdin::Inherit) => process::Stdin::Inherit,
         };
         let own = OwnStreams::of_this_process();
         let image = Image {
-            argv: &spec.argv,
+            argv: &argv,
             environment: &environment,
             directory: &spec.directory,
+            pid_variable: handover.pid_variable(),
             stdin,
             stdout: stdout.as_output(&own),
             stderr: stderr.as_output(&own),
-            descriptors: &descriptors,
+            descriptors: &from_3,
         };
         let spawned = process::spawn(&image, &self.startup).map_err(|failure| failure.to_string())?;
         Ok(self.adopt(worker, spawned, notice))
+    }
+
+    /// Why the sockets cannot be handed to a program with these words, if so.
+    pub(super) fn unfit(&self, argv: &[OsString]) -> Option<Unfit> {
+        let passing = self.listeners.passing();
+        Handover { protocol: self.workers.protocol, listeners: &passing }.check(argv).err()
     }
 
     /// Where the outcome of exec cannot be watched, it is still looked at when the process dies.

@@ -6,8 +6,9 @@
 //!   block all signals, fork ────────────> process group     its own; srvwrap sets it too, whoever is first
 //!   put the mask back                     signals           default, or ignored as at srvwrap's start
 //!                                         descriptors       3, 4, … in the order given; the rest closes at exec
-//!                                         stdin             /dev/null, or inherited
+//!                                         stdin             /dev/null, inherited, or a listener
 //!                                         output            stdout and stderr: inherited, /dev/null or a pipe
+//!                                         process id        its own, into a variable that has room for it
 //!                                         directory         as typed: a symlink is followed anew each time
 //!                                         limits            open files as at srvwrap's start
 //!                                         death signal      KILL when srvwrap ends
@@ -52,19 +53,23 @@ pub(crate) struct Image<'a> {
     pub(crate) environment: &'a [(OsString, OsString)],
     /// As typed. Relative programs and PATH entries are looked up from there.
     pub(crate) directory: &'a Path,
-    pub(crate) stdin: Stdin,
+    /// A variable that is set to the id of the new process; not in `environment`.
+    pub(crate) pid_variable: Option<&'a str>,
+    pub(crate) stdin: Stdin<'a>,
     pub(crate) stdout: Output<'a>,
     pub(crate) stderr: Output<'a>,
     /// Placed from [`FIRST_DESCRIPTOR`] on, in this order. The same one may be given twice.
     pub(crate) descriptors: &'a [BorrowedFd<'a>],
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stdin {
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Stdin<'a> {
     /// /dev/null, for reading.
     Null,
     /// srvwrap's own.
     Inherit,
+    /// This one.
+    From(BorrowedFd<'a>),
 }
 
 /// Where stdout or stderr of a process leads.
@@ -90,7 +95,9 @@ pub(crate) struct Spawned {
 /// [`Spawned::exec_status`].
 pub(crate) fn spawn(image: &Image<'_>, startup: &Startup) -> Result<Spawned, Failure> {
     let strings = Strings::of(image)?;
-    let (argv, environment) = (pointers(&strings.argv), pointers(&strings.environment));
+    let mut pid_entry = image.pid_variable.map(PidEntry::of);
+    let entry = pid_entry.as_mut().map(PidEntry::pointer);
+    let (argv, environment) = (pointers(&strings.argv, None), pointers(&strings.environment, entry));
     let mut sources: Vec<RawFd> = image.descriptors.iter().map(AsRawFd::as_raw_fd).collect();
     let mut outputs = [Place::of(image.stdout), Place::of(image.stderr)];
     // The flag is for our end; one message always fits, so that the child's write has nothing to wait for.
@@ -102,7 +109,8 @@ pub(crate) fn spawn(image: &Image<'_>, startup: &Startup) -> Result<Spawned, Fai
         environment: &environment,
         sources: &mut sources,
         exec_status: writer.as_raw_fd(),
-        stdin: image.stdin,
+        pid_entry: pid_entry.as_mut(),
+        stdin: Place::of_stdin(image.stdin),
         outputs: &mut outputs,
         startup: *startup,
         parent: unistd::getpid().as_raw(),
@@ -166,11 +174,49 @@ fn nul_byte(object: String) -> Failure {
 }
 
 /// What execve takes: a pointer to each string, then a null pointer. Good as long as the strings are.
-fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
-    strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
+fn pointers(strings: &[CString], last: Option<*const libc::c_char>) -> Vec<*const libc::c_char> {
+    strings.iter().map(|string| string.as_ptr()).chain(last).chain([ptr::null()]).collect()
 }
 
-/// An [`Output`] as the child has it.
+/// `NAME=`, and behind it room for a process id: only the child knows its own, and can allocate nothing.
+struct PidEntry {
+    bytes: Vec<u8>,
+    /// Where the digits begin.
+    digits_at: usize,
+}
+
+impl PidEntry {
+    /// The digits of the largest 32-bit number.
+    const ROOM: usize = 10;
+
+    fn of(name: &str) -> PidEntry {
+        let mut bytes = [name.as_bytes(), b"="].concat();
+        let digits_at = bytes.len();
+        bytes.resize(digits_at + Self::ROOM + 1, 0);
+        PidEntry { bytes, digits_at }
+    }
+
+    fn pointer(&mut self) -> *const libc::c_char {
+        self.bytes.as_mut_ptr().cast_const().cast()
+    }
+
+    /// Behind the last digit there are zero bytes only.
+    fn write(&mut self, pid: libc::pid_t) {
+        let mut place = 1;
+        while pid / place >= 10 {
+            place *= 10;
+        }
+        for byte in self.bytes.iter_mut().skip(self.digits_at).take(Self::ROOM) {
+            if place == 0 {
+                break;
+            }
+            *byte = b'0' + (pid / place % 10) as u8;
+            place /= 10;
+        }
+    }
+}
+
+/// A [`Stdin`] or an [`Output`] as the child has it.
 #[derive(Clone, Copy)]
 enum Place {
     Inherit,
@@ -186,6 +232,14 @@ impl Place {
             Output::To(fd) => Place::To(fd.as_raw_fd()),
         }
     }
+
+    fn of_stdin(stdin: Stdin<'_>) -> Place {
+        match stdin {
+            Stdin::Inherit => Place::Inherit,
+            Stdin::Null => Place::Null,
+            Stdin::From(fd) => Place::To(fd.as_raw_fd()),
+        }
+    }
 }
 
 /// All that the child needs, made before the fork.
@@ -195,7 +249,8 @@ struct Child<'a> {
     environment: &'a [*const libc::c_char],
     sources: &'a mut [RawFd],
     exec_status: RawFd,
-    stdin: Stdin,
+    pid_entry: Option<&'a mut PidEntry>,
+    stdin: Place,
     /// Of stdout and stderr.
     outputs: &'a mut [Place; 2],
     startup: Startup,
@@ -216,8 +271,13 @@ impl<'a> Child<'a> {
         signal_state::ignore_only(self.startup.ignored);
         // Before the others are placed, which may be at the numbers that these have now.
         self.set_outputs().map_err(fault(Stage::Output))?;
-        place(self.sources, &mut self.exec_status).map_err(fault(Stage::Descriptors))?;
+        match &mut self.stdin {
+            Place::To(fd) => place(self.sources, &mut [&mut self.exec_status, fd]),
+            Place::Inherit | Place::Null => place(self.sources, &mut [&mut self.exec_status]),
+        }
+        .map_err(fault(Stage::Descriptors))?;
         self.set_stdin().map_err(fault(Stage::Stdin))?;
+        self.write_pid();
         self.change_directory()?;
         self.restore_limits().map_err(fault(Stage::Limits))?;
         self.set_death_signal().map_err(fault(Stage::DeathSignal))?;
@@ -226,19 +286,29 @@ impl<'a> Child<'a> {
     }
 
     fn set_stdin(&self) -> Result<(), i32> {
-        if self.stdin == Stdin::Inherit {
-            return Ok(());
-        }
         // SAFETY: the path is a C string; the rest are numbers.
         unsafe {
-            let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY);
-            ok(null)?;
-            if null != 0 {
-                ok(libc::dup2(null, 0))?;
-                libc::close(null);
+            match self.stdin {
+                Place::Inherit => {}
+                Place::To(fd) => ok(libc::dup2(fd, 0))?,
+                Place::Null => {
+                    let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY);
+                    ok(null)?;
+                    if null != 0 {
+                        ok(libc::dup2(null, 0))?;
+                        libc::close(null);
+                    }
+                }
             }
         }
         Ok(())
+    }
+
+    fn write_pid(&mut self) {
+        if let Some(entry) = &mut self.pid_entry {
+            // SAFETY: takes nothing.
+            entry.write(unsafe { libc::getpid() });
+        }
     }
 
     /// None of srvwrap's descriptors but its own stdin, stdout and stderr has a number below 3 (Rust's runtime sees to
@@ -348,11 +418,12 @@ fn exists(path: &CStr) -> bool {
 }
 
 /// Puts `sources` at the numbers from [`FIRST_DESCRIPTOR`] on. Targets may be anyone's numbers, the sources' own and
-/// the status pipe's included, so whatever of these is in the way is moved above the highest target first. After that
-/// no source is a target, and dup2 leaves every target open across exec, which it would not do on its own number.
-fn place(sources: &mut [RawFd], exec_status: &mut RawFd) -> Result<(), i32> {
+/// those that are `kept` for later included, so whatever of these is in the way is moved above the highest target first.
+/// After that no source is a target, and dup2 leaves every target open across exec, which it would not do on its own
+/// number.
+fn place(sources: &mut [RawFd], kept: &mut [&mut RawFd]) -> Result<(), i32> {
     let behind = FIRST_DESCRIPTOR.saturating_add(RawFd::try_from(sources.len()).unwrap_or(RawFd::MAX));
-    for fd in sources.iter_mut().chain([exec_status]) {
+    for fd in sources.iter_mut().chain(kept.iter_mut().map(|fd| &mut **fd)) {
         if *fd < behind {
             // SAFETY: takes numbers. The original closes at exec.
             *fd = unsafe { libc::fcntl(*fd, libc::F_DUPFD_CLOEXEC, behind) };

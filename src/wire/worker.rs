@@ -9,6 +9,7 @@
 //!   status [TEXT] | STATUS=TEXT                         Said::Status
 //!   ping | WATCHDOG=1                                   Said::Ping
 //!   a JSON string of one of these words                 the same
+//!   einhorn's worker:ack, in JSON or YAML               Said::Online
 //!   anything else                                       Said::Unknown
 //! ```
 //!
@@ -108,8 +109,20 @@ fn parse(line: &[u8], first: bool) -> Said {
             Ok(text) => quoted(text.as_bytes()),
             Err(_) => Said::Unknown,
         },
+        [b'{', .., b'}'] | [b'-', b'-', b'-', ..] if is_ack(line) => Said::Online(Readiness::Plain),
         words => plain(words),
     }
+}
+
+/// What einhorn's workers write when they are ready: `{"command":"worker:ack","pid":1234}`, or the same in YAML as its
+/// libraries have it, with the newlines, and perhaps the spaces, as in a URL.
+fn is_ack(line: &[u8]) -> bool {
+    if line.starts_with(b"{") {
+        let ack = serde_json::from_slice::<serde_json::Value>(line);
+        return ack.is_ok_and(|ack| ack["command"] == "worker:ack");
+    }
+    let text = String::from_utf8_lossy(line).replace("%20", " ");
+    text.split("%0A").any(|entry| entry == "command: worker:ack")
 }
 
 fn quoted(text: &[u8]) -> Said {

@@ -1,6 +1,7 @@
 //! Starts srvwrap as a user would, reads its notices, and ends it by its id.
 
 pub(crate) mod command;
+pub(crate) mod consumers;
 pub(crate) mod control;
 pub(crate) mod daemon;
 pub(crate) mod disk;
@@ -8,6 +9,7 @@ pub(crate) mod examples;
 pub(crate) mod handed;
 pub(crate) mod http;
 pub(crate) mod lines;
+pub(crate) mod load;
 pub(crate) mod proc;
 pub(crate) mod process;
 pub(crate) mod require;

@@ -58,22 +58,22 @@ fn boots() -> Vec<(Notice, &'static str)> {
     vec![
         (
             boot_failed(Fault::Late(seconds(60)), Heard::Nothing, &one),
-            "cannot start: worker 3 (pid 4711) said nothing on fd 3 within 60s (srvwrap holds [::]:8000: listen on \
-             the descriptor in LISTEN_FD, then write online to fd 3, or use --ready after=2s)",
+            "cannot start: worker 3 (pid 4711) said nothing on its notice fd within 60s (srvwrap holds [::]:8000: listen on \
+             the descriptor in LISTEN_FD, then write online to the one in NOTIFY_FD, or use --ready after=2s)",
         ),
         (
             boot_failed(Fault::Late(seconds(60)), Heard::Nothing, &[]),
-            "cannot start: worker 3 (pid 4711) said nothing on fd 3 within 60s (write online to it when ready, or use \
+            "cannot start: worker 3 (pid 4711) said nothing on its notice fd within 60s (write online to it when ready, or use \
              --ready exec)",
         ),
         (
             boot_failed(Fault::Late(seconds(60)), Heard::Words, &one),
-            "cannot start: worker 3 (pid 4711) was not online within 60s: what it wrote to fd 3 was none of online, \
+            "cannot start: worker 3 (pid 4711) was not online within 60s: what it wrote to its notice fd was none of online, \
              ready and READY=1",
         ),
         (
             boot_failed(Fault::Late(seconds(60)), Heard::End, &one),
-            "cannot start: worker 3 (pid 4711) closed fd 3 without a word, and was not online within 60s (was it a \
+            "cannot start: worker 3 (pid 4711) closed its notice fd without a word, and was not online within 60s (was it a \
              wrapper that closed it? or use --ready after=2s)",
         ),
         (
@@ -144,7 +144,7 @@ fn workers() -> Vec<(Notice, &'static str)> {
         ),
         (
             worker(WorkerNews::HushedEarly { limit: seconds(60) }),
-            "worker 3 (pid 4711) closed fd 3 without saying online; it counts as late after 60s",
+            "worker 3 (pid 4711) closed its notice fd without saying online; it counts as late after 60s",
         ),
         (
             failed(starting(exited(1)), retry, 0),

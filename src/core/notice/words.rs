@@ -67,7 +67,7 @@ impl Display for WorkerNews {
             WorkerNews::Online { after } => write!(f, "online after {}", Seconds(*after)),
             WorkerNews::HushedEarly { limit } => {
                 let limit = Seconds(*limit);
-                write!(f, "closed fd 3 without saying online; it counts as late after {limit}")
+                write!(f, "closed its notice fd without saying online; it counts as late after {limit}")
             }
             WorkerNews::Offline { why } if why.is_empty() => write!(f, "said offline; replacing it"),
             WorkerNews::Offline { why } => write!(f, "said offline: {why}; replacing it"),
@@ -296,16 +296,17 @@ fn boot_failed(f: &mut Formatter<'_>, failure: &Failure, heard: Heard, listeners
     match (fault, heard) {
         (Fault::Late(limit), Heard::Nothing) => {
             let limit = Seconds(*limit);
-            write!(f, "cannot start: {who} said nothing on fd 3 within {limit} ({})", Remedy(listeners))
+            let remedy = Remedy(listeners);
+            write!(f, "cannot start: {who} said nothing on its notice fd within {limit} ({remedy})")
         }
         (Fault::Late(limit), Heard::Words) => write!(
             f,
-            "cannot start: {who} was not online within {}: what it wrote to fd 3 was none of online, ready and READY=1",
+            "cannot start: {who} was not online within {}: what it wrote to its notice fd was none of online, ready and READY=1",
             Seconds(*limit)
         ),
         (Fault::Late(limit), Heard::End) => write!(
             f,
-            "cannot start: {who} closed fd 3 without a word, and was not online within {} (was it a wrapper that closed it? or use --ready after=2s)",
+            "cannot start: {who} closed its notice fd without a word, and was not online within {} (was it a wrapper that closed it? or use --ready after=2s)",
             Seconds(*limit)
         ),
         (Fault::Ended(Ending::Exited(0)), Heard::Nothing | Heard::End) if served.is_none() => write!(
@@ -333,7 +334,11 @@ impl Display for Remedy<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self.0 {
             [] => write!(f, "write online to it when ready, or use --ready exec"),
-            some => write!(f, "{}, then write online to fd 3, or use --ready after=2s", Holds(some)),
+            some => write!(
+                f,
+                "{}, then write online to the one in NOTIFY_FD, or use --ready after=2s",
+                Holds(some)
+            ),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! because tests are threads of one process.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 
@@ -29,7 +29,16 @@ impl Given {
     fn start(&self, argv: &[OsString], descriptors: &[BorrowedFd<'_>]) -> Result<Spawned, Failure> {
         let Given { environment, directory, .. } = self;
         let (stdout, stderr) = (Output::Inherit, Output::Inherit);
-        let image = Image { argv, environment, directory, stdin: Stdin::Null, stdout, stderr, descriptors };
+        let image = Image {
+            argv,
+            environment,
+            directory,
+            pid_variable: None,
+            stdin: Stdin::Null,
+            stdout,
+            stderr,
+            descriptors,
+        };
         spawn(&image, &self.startup)
     }
 
@@ -38,8 +47,16 @@ impl Given {
         let Given { environment, directory, .. } = self;
         let argv = ["sh", "-c", script].map(OsString::from);
         let argv = argv.as_slice();
-        let image =
-            Image { argv, environment, directory, stdin: Stdin::Null, stdout, stderr, descriptors: &[] };
+        let image = Image {
+            argv,
+            environment,
+            directory,
+            pid_variable: None,
+            stdin: Stdin::Null,
+            stdout,
+            stderr,
+            descriptors: &[],
+        };
         assert_eq!(status(spawn(&image, &self.startup).unwrap().pid), 0);
     }
 
@@ -349,7 +366,7 @@ unsafe fn lay_out_and_place(
         };
         let original_of = |fd: RawFd| file_at(ORIGINALS + pattern[fd as usize].unwrap_or(0) as RawFd);
         let status_file = file_at(exec_status);
-        if place(moved, &mut exec_status).is_err() {
+        if place(moved, &mut [&mut exec_status]).is_err() {
             return 1;
         }
         for (target, source) in (FIRST_DESCRIPTOR..).zip(sources) {
@@ -420,6 +437,7 @@ fn stdin_is_inherited_on_request() {
         argv: &argv,
         environment: &environment,
         directory,
+        pid_variable: None,
         stdin: Stdin::Inherit,
         stdout: Output::Inherit,
         stderr: Output::Inherit,
@@ -468,4 +486,70 @@ fn each_may_lead_where_the_other_one_of_ours_does() {
     File::from(out).read_to_string(&mut to_out).unwrap();
     File::from(err).read_to_string(&mut to_err).unwrap();
     assert_eq!((to_out.as_str(), to_err.as_str()), ("err\n", "out\n"));
+}
+
+#[test]
+fn a_program_finds_its_own_process_id_where_it_is_asked_for() {
+    let (reader, writer) = unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
+    let Given { environment, directory, startup } = given();
+    let argv = ["sh", "-c", "echo \"$OWN_PID $$\" >&3"].map(OsString::from);
+    let image = Image {
+        argv: &argv,
+        environment: &environment,
+        directory,
+        pid_variable: Some("OWN_PID"),
+        stdin: Stdin::Null,
+        stdout: Output::Inherit,
+        stderr: Output::Inherit,
+        descriptors: &[writer.as_fd()],
+    };
+    let spawned = spawn(&image, &startup).unwrap();
+    drop(writer);
+    let mut told = String::new();
+    File::from(reader).read_to_string(&mut told).unwrap();
+    let pid = spawned.pid.number();
+    assert_eq!((told, status(spawned.pid)), (format!("{pid} {pid}\n"), 0));
+}
+
+#[test]
+fn a_process_id_of_any_length_is_written_whole() {
+    for pid in [1, 9, 10, 4711, 32_768, 4_194_304, i32::MAX] {
+        let mut entry = PidEntry::of("LISTEN_PID");
+        entry.write(pid);
+        let text = CStr::from_bytes_until_nul(&entry.bytes).unwrap();
+        assert_eq!(text.to_str().unwrap(), format!("LISTEN_PID={pid}"));
+    }
+}
+
+#[test]
+fn stdin_may_be_given_a_descriptor_at_whose_number_another_one_is_placed() {
+    let test = "sys::process::tests::stdin_may_be_given_a_descriptor_at_whose_number_another_one_is_placed";
+    if run_apart(test, &Startup::plain()) == Apart::Done {
+        return;
+    }
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(b"from the file\n").unwrap();
+    file.rewind().unwrap();
+    let (reader, writer) = unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
+    let descriptors = vec![writer.as_fd(); 30];
+    assert!((FIRST_DESCRIPTOR..33).contains(&file.as_raw_fd()), "it is in nobody's way");
+    let argv = ["sh", "-c", "cat >&3; ls /proc/$$/fd >&3; true"].map(OsString::from);
+    let Given { environment, directory, .. } = given();
+    let image = Image {
+        argv: &argv,
+        environment: &environment,
+        directory,
+        pid_variable: None,
+        stdin: Stdin::From(file.as_fd()),
+        stdout: Output::Inherit,
+        stderr: Output::Inherit,
+        descriptors: &descriptors,
+    };
+    let spawned = spawn(&image, &Startup::take()).unwrap();
+    drop(descriptors);
+    drop(writer);
+    let mut told = String::new();
+    File::from(reader).read_to_string(&mut told).unwrap();
+    assert_eq!((told.lines().count(), status(spawned.pid)), (1 + 33, 0), "{told}");
+    assert!(told.starts_with("from the file\n0\n1\n"), "{told}");
 }

@@ -58,8 +58,10 @@ fn a_boot_in_which_nothing_is_said_ends_with_1_after_the_online_timeout() {
     // All three are late at once: one of them fails the boot, and none is killed before its limit.
     assert_eq!(
         stage.told(),
-        ["cannot start: worker 0 (pid 101) said nothing on fd 3 within 60s (srvwrap holds [::]:8000: \
-            listen on the descriptor in LISTEN_FD, then write online to fd 3, or use --ready after=2s)"]
+        [
+            "cannot start: worker 0 (pid 101) said nothing on its notice fd within 60s (srvwrap holds [::]:8000: \
+            listen on the descriptor in LISTEN_FD, then write online to the one in NOTIFY_FD, or use --ready after=2s)"
+        ]
     );
     assert_eq!(stage.retired().len(), 3);
     stage.seconds(4);
@@ -205,7 +207,7 @@ fn who_closes_the_descriptor_without_a_word_is_told_of_once_and_not_where_it_die
     stage.seconds(1);
     assert_eq!(
         stage.told(),
-        ["worker 0 (pid 101) closed fd 3 without saying online; it counts as late after 60s"]
+        ["worker 0 (pid 101) closed its notice fd without saying online; it counts as late after 60s"]
     );
     stage.event(Event::Hushed { worker: second });
     stage.pass(std::time::Duration::from_millis(999));
@@ -217,7 +219,7 @@ fn who_closes_the_descriptor_without_a_word_is_told_of_once_and_not_where_it_die
     stage.seconds(60);
     assert_eq!(
         stage.told()[1],
-        "cannot start: worker 0 (pid 101) closed fd 3 without a word, and was not online within 60s \
+        "cannot start: worker 0 (pid 101) closed its notice fd without a word, and was not online within 60s \
             (was it a wrapper that closed it? or use --ready after=2s)"
     );
 }
