@@ -533,7 +533,7 @@ fn stdin_may_be_given_a_descriptor_at_whose_number_another_one_is_placed() {
     let (reader, writer) = unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
     let descriptors = vec![writer.as_fd(); 30];
     assert!((FIRST_DESCRIPTOR..33).contains(&file.as_raw_fd()), "it is in nobody's way");
-    let argv = ["sh", "-c", "cat >&3; ls /proc/$$/fd >&3; true"].map(OsString::from);
+    let argv = ["sh", "-c", "exec >&3; cat; ls /proc/$$/fd; true"].map(OsString::from);
     let Given { environment, directory, .. } = given();
     let image = Image {
         argv: &argv,
