@@ -169,9 +169,11 @@ fn bind_at(path: &Path) -> Result<NotifySocket, Cause> {
     directory.judge(directory_of(path)).map_err(Cause::Directory)?;
     make_way(path, &address)?;
     let fd = new_socket().map_err(Cause::Os)?;
-    bind_with_mode(&fd, &address, mode(geteuid().is_root())).map_err(|errno| match errno {
-        Errno::EADDRINUSE => Cause::Taken,
-        errno => Cause::Os(errno),
+    bind_with_mode(&fd, &address, mode(geteuid().is_root())).map_err(|errno| {
+        match errno == Errno::EADDRINUSE {
+            true => Cause::Taken,
+            false => Cause::Os(errno),
+        }
     })?;
     let place = lstat(path).map(|status| identity(&status)).map_err(Cause::Os)?;
     Ok(NotifySocket { fd, name: path.as_os_str().to_owned(), place: Some(place) })
@@ -246,7 +248,7 @@ unsafe fn sender_of(message: &libc::msghdr) -> (Option<Sender>, Attached) {
                 let credentials: libc::ucred = ptr::read_unaligned(data.cast());
                 sender = Pid::new(credentials.pid).map(|pid| Sender { pid, uid: credentials.uid });
             } else if found.cmsg_level == libc::SOL_SOCKET && found.cmsg_type == libc::SCM_RIGHTS {
-                let length = found.cmsg_len as usize - libc::CMSG_LEN(0) as usize;
+                let length = found.cmsg_len - libc::CMSG_LEN(0) as usize;
                 for index in 0..length / size_of::<RawFd>() {
                     attached.0.push(ptr::read_unaligned(data.cast::<RawFd>().add(index)));
                 }

@@ -48,6 +48,11 @@ fn who_asks_for_less_than_it_has_loses_nothing() {
 fn one_message_is_good_for_an_hour_and_all_of_them_for_a_day() {
     let mut stage = Stage::booting(policy(), 1, Starts::Silent);
     stage.says(1, 0, Said::Extend(Duration::MAX));
+    stage.seconds(3600);
+    assert_eq!(stage.ended, Some(1));
+
+    let mut stage = Stage::booting(policy(), 1, Starts::Silent);
+    stage.says(1, 0, Said::Extend(Duration::MAX));
     stage.seconds(3599);
     assert_eq!(stage.ended, None);
     for _ in 0..46 {
@@ -86,13 +91,13 @@ fn a_drain_lasts_a_day_at_most() {
     let mut stage = Stage::serving(1);
     stage.ends = Ends::Never;
     stage.signal("TERM");
-    for _ in 0..47 {
+    for _ in 0..50 {
         stage.says(1, 0, Said::Extend(Duration::MAX));
-        stage.seconds(1800);
+        stage.seconds(1700);
     }
     assert_eq!(stage.killed(), []);
     stage.says(1, 0, Said::Extend(Duration::MAX));
-    assert_eq!(killed_after(&mut stage), 1800);
+    assert_eq!(killed_after(&mut stage), 86_400 - 50 * 1700);
 }
 
 #[test]
