@@ -11,8 +11,8 @@
 //! no more, but each worker only so much at a time, so that none starves the rest.
 //!
 //! `workers.rs` has the processes and what they say, `perform.rs` carries out effects, `listeners.rs` looks after the
-//! sockets, `handed_in.rs` takes those that others have made, `control.rs` serves those who ask, `places.rs` looks after the names in the file system, `report.rs` tells
-//! what happens. None of them decides.
+//! sockets, `handed_in.rs` takes those that others have made, `control.rs` serves those who ask, `places.rs` looks after
+//! the names in the file system, `report.rs` tells what happens. None of them decides.
 
 mod control;
 mod handed_in;
