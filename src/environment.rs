@@ -3,7 +3,6 @@
 //! Everything that srvwrap was given, without what was meant for srvwrap alone, and with what `protocol/worker.md`
 //! promises. It does not look at the environment of this process: that is handed in.
 
-use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -116,14 +115,14 @@ pub(crate) fn of_worker(base: &[(OsString, OsString)], facts: &Facts<'_>) -> Vec
     if let Some(port) = handover.port() {
         set("PORT", port.to_string());
     }
-    let mut named = BTreeSet::new();
+    let mut named = Vec::new();
     for (index, listener) in handover.listeners.iter().enumerate() {
         let fd = handover.listener(index).to_string();
         set(&format!("LISTEN_FD_{index}"), fd.clone());
         // Of several with one name the first is meant by it.
-        if let Some(name) = listener.name.and_then(name_in_variable).filter(|name| named.insert(name.clone()))
-        {
+        if let Some(name) = listener.name.and_then(name_in_variable).filter(|name| !named.contains(name)) {
             set(&format!("LISTEN_FD_{name}"), fd);
+            named.push(name);
         }
     }
     environment

@@ -500,7 +500,7 @@ fn what_launchd_refuses_is_told_in_one_line() {
         ("1", "Other", "the Sockets of the job's property list have no such name"),
         ("taken", "Listeners", "they were taken over already"),
         ("1", "None", "launchd holds no socket of this name"),
-        ("1", "Datagrams", "one is a datagram socket, and stream sockets that listen are needed"),
+        ("1", "Datagrams", "one is a datagram socket, and a stream socket that listens is needed"),
         ("", "Listeners", "launchd has not started this srvwrap"),
     ] {
         let mut starting =

@@ -1,5 +1,5 @@
-//! Listeners at a path: taken from the dead alone, right from the first moment, and removed only while they are ours. And
-//! those of an abstract name, which are in no file system.
+//! Listeners at a path: taken from the dead alone, right from the first moment, and removed only while they are ours.
+//! And those of an abstract name, which are in no file system.
 
 use std::fs;
 use std::os::linux::net::SocketAddrExt;

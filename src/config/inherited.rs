@@ -3,7 +3,7 @@
 //! | set | hands over |
 //! |---|---|
 //! | `LISTEN_FDS=2` `LISTEN_PID=`our pid `LISTEN_FDNAMES=a:b` | 3 and 4, named a and b: systemd's way |
-//! | `LISTEN_FD=4` `LISTEN_FD_0=4` `LISTEN_FD_1=5` `LISTEN_FD_HTTP=4` | 4, named http, and 5: our own way, and naught's |
+//! | `LISTEN_FD=4` `LISTEN_FD_0=4` `LISTEN_FD_1=5` `LISTEN_FD_HTTP=4` | 4, named http, and 5: our way, and naught's |
 //!
 //! They are used where no address is given; where one is, they are closed, but for those that `fd:N` names.
 //! `LISTEN_FDS` is addressed to one process. Where that is us, it alone counts: `LISTEN_FD` may be left over from a
@@ -83,16 +83,15 @@ fn by_systemd(surroundings: &Surroundings) -> Result<Vec<Listener>, UsageError> 
     if names.len() > count {
         return refused(&format!("LISTEN_FDNAMES has {} names", names.len()));
     }
-    (0..count)
-        .map(|index| {
-            let name = names.get(index).copied().unwrap_or_default();
-            let Some(name) = socket_name(name) else {
-                let all = value(surroundings, "LISTEN_FDNAMES").unwrap_or_default();
-                return Err(wrong("LISTEN_FDNAMES", all, &format!("name {} is not one", index + 1)));
-            };
-            Ok(listener(FIRST_OF_SYSTEMD + index, name))
-        })
-        .collect()
+    let mut listeners = Vec::new();
+    for index in 0..count {
+        let Some(name) = socket_name(names.get(index).copied().unwrap_or_default()) else {
+            let all = value(surroundings, "LISTEN_FDNAMES").unwrap_or_default();
+            return Err(wrong("LISTEN_FDNAMES", all, &format!("name {} is not one", index + 1)));
+        };
+        listeners.push(listener(FIRST_OF_SYSTEMD + index, name));
+    }
+    Ok(listeners)
 }
 
 /// None for what cannot be a name; an empty one is none.

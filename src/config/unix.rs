@@ -8,9 +8,9 @@ use crate::cli::{Given, Options, UsageError};
 /// What the paths of unix listeners get.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct UnixAccess {
-    /// At most 0o777. Unless it is said otherwise everybody who can reach the path may connect, whatever the umask. That
-    /// is what nginx, systemd and gunicorn do, and what a proxy that runs as another user needs; a directory keeps others
-    /// out.
+    /// At most 0o777. Unless it is said otherwise everybody who can reach the path may connect, whatever the umask.
+    /// That is what nginx, systemd and gunicorn do, and what a proxy that runs as another user needs; a directory
+    /// keeps others out.
     pub(crate) mode: u32,
     /// As they were written: `www-data` or `33`.
     pub(crate) user: Option<String>,

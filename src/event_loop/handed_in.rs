@@ -9,7 +9,6 @@
 //!
 //! What this file does not do: bind, or close what is listened on.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
@@ -20,10 +19,10 @@ use crate::sys::{accounts, inherited, launchd};
 
 use super::Refusal;
 
-/// Sockets that are ours now, by the address that is to have them.
 #[derive(Debug)]
 pub(crate) struct HandedIn {
-    sockets: BTreeMap<usize, Vec<Listener>>,
+    /// For each listener that is wanted, in their order; none where it is to be bound.
+    sockets: Vec<Vec<Listener>>,
     /// For the paths that are bound here.
     pub(super) access: Access,
     /// That some were closed, in one sentence.
@@ -37,22 +36,21 @@ impl HandedIn {
             .map_err(|error| Refusal { code: USAGE, sentence: format!("--unix-owner: {error}") })?;
         // First, while their numbers cannot be anybody else's.
         let closed = close_unused(&config.handed_in.unused);
-        let mut sockets = BTreeMap::new();
-        for (index, wanted) in config.listeners.iter().enumerate() {
-            let taken = take_one(wanted, config)?;
-            sockets.insert(index, taken);
+        let mut sockets = Vec::new();
+        for wanted in &config.listeners {
+            sockets.push(take_one(wanted, config)?);
         }
         Ok(HandedIn { sockets, access, closed })
     }
 
     /// Their numbers: a daemon is to keep these.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
-        self.sockets.values().flatten().map(|socket| socket.as_fd().as_raw_fd())
+        self.sockets.iter().flatten().map(|socket| socket.as_fd().as_raw_fd())
     }
 
-    /// Those of one of the listeners that are wanted, by its place among them; none where it is to be bound.
+    /// Those of one of the listeners that are wanted, by its place among them.
     pub(super) fn of(&mut self, index: usize) -> Vec<Listener> {
-        self.sockets.remove(&index).unwrap_or_default()
+        self.sockets.get_mut(index).map(std::mem::take).unwrap_or_default()
     }
 }
 
@@ -68,28 +66,26 @@ fn take_one(wanted: &Wanted, config: &Config) -> Result<Vec<Listener>, String> {
         Address::Port(_) | Address::Tcp(_) | Address::Unix(_) | Address::Abstract(_) => Ok(Vec::new()),
         Address::Fd(number) => {
             let named = named(*number, wanted.name.as_deref());
-            let by = config.handed_in.variable.map(|variable| format!(" of {variable}")).unwrap_or_default();
-            let refused = |what: &str| {
-                format!(
-                    "cannot take over {named}{by}: it is {what}, and a stream socket that listens is needed"
-                )
-            };
-            let fd = inherited::take(*number).map_err(refused)?;
-            owned(fd, &format!("fd {number}"), config).map(|listener| vec![listener])
+            let by = config.handed_in.variable.map_or_else(String::new, |variable| format!(" of {variable}"));
+            let fd = inherited::take(*number).map_err(|what| unfit(&format!("{named}{by}: it"), what))?;
+            Ok(vec![owned(fd, &format!("fd {number}"), config)?])
         }
         Address::Launchd(name) => {
-            let fds = launchd::activate(name)
-                .map_err(|error| format!("cannot take over the sockets {name} of launchd: {error}"))?;
-            fds.into_iter()
-                .map(|fd| {
-                    inherited::check(fd.as_fd()).map_err(|what| {
-                        format!("cannot take over the sockets {name} of launchd: one is {what}, and stream sockets that listen are needed")
-                    })?;
-                    owned(fd, "launchd", config)
-                })
-                .collect()
+            let object = format!("the sockets {name} of launchd");
+            let fds =
+                launchd::activate(name).map_err(|error| format!("cannot take over {object}: {error}"))?;
+            let mut sockets = Vec::new();
+            for fd in fds {
+                inherited::check(fd.as_fd()).map_err(|what| unfit(&format!("{object}: one"), what))?;
+                sockets.push(owned(fd, "launchd", config)?);
+            }
+            Ok(sockets)
         }
     }
+}
+
+fn unfit(object: &str, what: &str) -> String {
+    format!("cannot take over {object} is {what}, and a stream socket that listens is needed")
 }
 
 fn owned(fd: OwnedFd, from: &str, config: &Config) -> Result<Listener, String> {

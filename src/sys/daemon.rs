@@ -99,19 +99,19 @@ pub(crate) fn settle(report: &Report, kept: impl Iterator<Item = RawFd>) -> nix:
 
 /// Every descriptor from 3 on but these.
 pub(super) fn close_all_but(kept: &[RawFd]) {
-    let mut kept: Vec<u32> =
-        kept.iter().filter_map(|fd| u32::try_from(*fd).ok()).filter(|fd| *fd > 2).collect();
-    kept.sort_unstable();
-    let mut first = 3;
-    let mut done = true;
-    for fd in &kept {
-        done &= *fd <= first || close_range(first, fd - 1);
+    let is_kept = |fd: u32| kept.iter().any(|kept| u32::try_from(*kept) == Ok(fd));
+    let next_kept =
+        |first: u32| kept.iter().filter_map(|fd| u32::try_from(*fd).ok()).filter(|fd| *fd >= first).min();
+    let (mut first, mut done) = (3, true);
+    while let Some(fd) = next_kept(first) {
+        done &= fd == first || close_range(first, fd - 1);
         first = fd + 1;
     }
     if !(done && close_range(first, u32::MAX)) {
         // Kernels before 5.9 and filters of older container runtimes.
-        let is_kept = |fd: &RawFd| u32::try_from(*fd).is_ok_and(|fd| kept.contains(&fd));
-        for fd in startup::descriptors_from_3().into_iter().filter(|fd| !is_kept(fd)) {
+        for fd in
+            startup::descriptors_from_3().into_iter().filter(|fd| !u32::try_from(*fd).is_ok_and(is_kept))
+        {
             // SAFETY: closes a number that nobody in this process has taken for its own yet.
             unsafe { libc::close(fd) };
         }

@@ -233,8 +233,8 @@ impl Listener {
 
     /// A new socket in the place of one that [`Listener::heal`] cannot heal: at the same path, with the same mode and
     /// owner. The old one is closed here; who still holds it has a socket that nobody can reach. TCP needs no more than
-    /// [`Listener::heal`], and gets that. When this fails, all is as it was; but an abstract one is closed by then, since
-    /// its name was taken as long as it was open.
+    /// [`Listener::heal`], and gets that. When this fails, all is as it was; but an abstract one is closed by then,
+    /// since its name was taken as long as it was open.
     pub(crate) fn bind_anew(&mut self) -> Result<(), BindError> {
         let fresh = match &self.name {
             Name::Tcp { .. } => return self.heal(),
@@ -279,8 +279,8 @@ impl Listener {
         self.status_flags().contains(OFlag::O_NONBLOCK)
     }
 
-    /// For all who share the socket: one that sleeps in accept is not woken by it. Not cleared where it was handed in to
-    /// keep its flags.
+    /// For all who share the socket: one that sleeps in accept is not woken by it. Not cleared where it was handed in
+    /// to keep its flags.
     pub(crate) fn set_nonblocking(&self, nonblocking: bool) {
         if self.origin == (Origin::HandedIn { keeps_flags: true }) && !nonblocking {
             return;

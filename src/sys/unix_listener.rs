@@ -77,8 +77,8 @@ pub(super) struct Place {
 /// Device and inode. It tells two sockets apart for as long as the first of them is open, and no longer.
 pub(super) type Identity = (u64, u64);
 
-/// A listening socket at `path`, blocking, close-on-exec. Its mode and owner are right from the first moment at which it
-/// can be seen. On failure nothing has changed, but that a dead server's socket may be gone.
+/// A listening socket at `path`, blocking, close-on-exec. Its mode and owner are right from the first moment at which
+/// it can be seen. On failure nothing has changed, but that a dead server's socket may be gone.
 pub(super) fn bind(path: &Path, access: Access) -> Result<(OwnedFd, Place), BindError> {
     // Absolute, because the current directory may be another when it is removed.
     let path = path::absolute(path).map_err(|_| BindError::unix(path, BindCause::Os(Errno::EINVAL)))?;
