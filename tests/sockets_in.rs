@@ -22,12 +22,21 @@ const IDLE: [&str; 3] = ["sh", "-c", "echo online >&3; exec sleep 1000"];
 
 /// What the first worker has of the listeners in its environment.
 fn listeners_of(srvwrap: &mut Srvwrap) -> BTreeMap<String, String> {
-    let environment = proc::environment(srvwrap.worker_pids()[&0]);
+    let worker = srvwrap.worker_pids()[&0];
+    // In the moment in which the shell becomes another program it has none.
+    let name = || fs::read_to_string(format!("/proc/{worker}/comm")).unwrap_or_default();
+    wait_until("it is no shell any more", || name().trim_end() != "sh");
+    let environment = proc::environment(worker);
     let entries = environment.iter().filter_map(|entry| {
         let (name, value) = std::str::from_utf8(entry).ok()?.split_once('=')?;
         Some((name.to_string(), value.to_string()))
     });
     entries.filter(|(name, _)| name.starts_with("LISTEN") || name == "PORT").collect()
+}
+
+/// What another test starts at this moment holds a copy until it is executed.
+fn wait_until_closed(port: u16) {
+    wait_until("nobody holds it any more", || TcpStream::connect(("127.0.0.1", port)).is_err());
 }
 
 fn map<const N: usize>(entries: [(&str, &str); N]) -> BTreeMap<String, String> {
@@ -138,7 +147,7 @@ fn what_is_no_listening_stream_socket_is_refused_by_its_number_and_name() {
             "srvwrap: cannot take over fd 4 (b) of LISTEN_FDS: it is {what}, and a stream socket that listens is needed"
         );
         assert_eq!((code, log), (1, expected));
-        assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "nothing is half taken over");
+        wait_until_closed(port);
     }
 }
 
@@ -184,7 +193,7 @@ fn where_an_address_is_given_they_are_closed_but_for_the_one_that_it_names() {
     assert!(log.contains(&format!("listening on 127.0.0.1:{kept} (fd 4) (admin)")), "{log}");
     let found = listeners_of(&mut srvwrap);
     assert_eq!((&*found["LISTEN_FD_ADMIN"], found.len()), ("4", 5), "{found:?}");
-    assert!(TcpStream::connect(("127.0.0.1", closed)).is_err());
+    wait_until_closed(closed);
     TcpStream::connect(("127.0.0.1", kept)).unwrap();
     srvwrap.stop();
 }
@@ -422,7 +431,7 @@ fn a_daemon_keeps_what_was_handed_to_the_command_that_started_it() {
     let deployed = start(vec![(3, None)], "1", &["--or-deploy"]);
     assert_eq!(deployed.status.code(), Some(0), "{deployed:?}");
     send(daemon.pid, Signal::SIGTERM);
-    wait_until("nobody holds it any more", || TcpStream::connect(("127.0.0.1", port)).is_err());
+    wait_until_closed(port);
 }
 
 /// As systemd makes it of `ListenStream=8000`.
@@ -486,7 +495,7 @@ fn all_sockets_of_a_name_are_taken_over_from_launchd() {
     let mut srvwrap = starting.with(|command| hand_over(command, vec![(9, Some(unused))])).online();
     assert_eq!(srvwrap.times_said(" (launchd) (Listeners)"), 2);
     assert_eq!(srvwrap.times_said("fd 9: handed in and closed"), 1);
-    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+    wait_until_closed(port);
     let found = listeners_of(&mut srvwrap);
     assert_eq!((&*found["LISTEN_FD_LISTENERS"], &*found["LISTEN_FD_2"]), ("5", "6"));
     srvwrap.stop();

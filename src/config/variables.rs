@@ -79,7 +79,7 @@ pub(super) fn port_is_free(given: &[Given], listeners: &[Listener]) -> Result<()
     match port.filter(|_| !listeners.is_empty()) {
         Some(given) => Err(given
             .showing(OsStr::new("PORT"))
-            .refused_with("workers get the port of the first socket in it; leave it or the sockets out")),
+            .refused_with("workers get the port of the first socket in it; leave it or -p out")),
         None => Ok(()),
     }
 }

@@ -204,7 +204,8 @@ impl Listener {
         let Some(address) = self.local_address() else { return self.listen_again() };
         let healed = forget_shutdown(&self.fd).and_then(|()| {
             listen_with(&self.fd, self.backlog())?;
-            bound_address(&self.fd)
+            // Ours keep their port, see `bind_socket`.
+            if self.origin == Origin::Ours { Ok(address) } else { bound_address(&self.fd) }
         });
         if healed.map_err(|errno| self.error_of(errno))? != address {
             // Nobody is to come by a port that nobody has asked for.

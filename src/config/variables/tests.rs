@@ -52,7 +52,7 @@ fn a_variable_that_would_not_reach_a_worker_is_refused() {
     assert_eq!(error(&["--env", "PWD=/"]), "--env PWD: it is the directory of the workers; give --cwd");
     assert_eq!(
         error(&["--env", "PORT=80", "-p", "0"]),
-        "--env PORT: workers get the port of the first socket in it; leave it or the sockets out"
+        "--env PORT: workers get the port of the first socket in it; leave it or -p out"
     );
     assert_eq!(
         deploy_error(&["--unset", "NOTIFY_FD"]),
