@@ -46,10 +46,10 @@ impl Supervisor {
         let workers = self.workers.values().filter_map(|worker| self.waited_for(now, worker));
         let until = own.into_iter().chain(workers).max().filter(|_| phase != Phase::Serving);
         let ends = |worker: &&Worker| worker.is_awaited() && !matches!(worker.state, State::Online { .. });
-        let leaving = match (phase, &deploy) {
-            (Phase::Stopping, _) => self.workers.values().filter(ends).count().try_into().unwrap_or(u32::MAX),
-            (_, Some(deploy)) => deploy.leaving,
-            (_, None) => 0,
+        let leaving = if phase == Phase::Stopping {
+            self.workers.values().filter(ends).count().try_into().unwrap_or(u32::MAX)
+        } else {
+            deploy.as_ref().map_or(0, |deploy| deploy.leaving)
         };
         let counts = self.status_counts();
         Outlook {
