@@ -11,9 +11,9 @@
 //! no more, but each worker only so much at a time, so that none starves the rest.
 //!
 //! `workers.rs` has the processes and what they say, `perform.rs` carries out effects, `listeners.rs` looks after the
-//! sockets, `handed_in.rs` takes those that others have made, `notify.rs` hears datagrams, `acks.rs` hears those who know
-//! only einhorn, `upward.rs` tells our own manager, `control.rs` serves those who ask, `places.rs` looks after the names
-//! in the file system, `report.rs` tells what happens. None of them decides.
+//! sockets, `handed_in.rs` takes those that others have made, `notify.rs` hears datagrams, `acks.rs` those who know
+//! only einhorn, `upward.rs` tells our own manager, `control.rs` serves those who ask, `places.rs` looks after the names in
+//! the file system, `report.rs` tells what happens. None of them decides.
 
 mod acks;
 mod control;

@@ -1,7 +1,7 @@
 //! The names that srvwrap has in the file system: its control socket, its pid file, its notify socket, unix listeners.
 //!
 //! ```text
-//!   take ──> control socket, then pid file, then what workers may write to (notify socket), before anything else is touched
+//!   take ──> control socket, then pid file, then the notify socket of workers, before anything else is touched
 //!   a name is removed (a host that tidies up /tmp) ──> inotify, and a second, or the next signal ──> it is made anew
 //!   the end ──> each removes its own, while it is still open
 //! ```

@@ -418,7 +418,7 @@ fn exists(path: &CStr) -> bool {
 }
 
 /// Puts `sources` at the numbers from [`FIRST_DESCRIPTOR`] on. Targets may be anyone's numbers, the sources' own and
-/// those that are `kept` for later included, so whatever of these is in the way is moved above the highest target first.
+/// those that are `kept` for later included, so whatever of these is in the way is first moved above the last target.
 /// After that no source is a target, and dup2 leaves every target open across exec, which it would not do on its own
 /// number.
 fn place(sources: &mut [RawFd], kept: &mut [&mut RawFd]) -> Result<(), i32> {

@@ -1,4 +1,4 @@
-//! Workers that ask for more time: believed in what is usual, not in what somebody wanted to be short, and not for ever.
+//! Workers that ask for more time: believed in what is usual, not where somebody wanted it short, and not for ever.
 
 use std::time::Duration;
 
