@@ -12,7 +12,7 @@
 //!
 //! `workers.rs` has the processes and what they say, `perform.rs` carries out effects, `listeners.rs` looks after the
 //! sockets, `handed_in.rs` takes those that others have made, `notify.rs` hears datagrams, `acks.rs` those who know
-//! only einhorn, `upward.rs` tells our own manager, `control.rs` serves those who ask, `places.rs` looks after the names in
+//! only einhorn, `upward.rs` tells our own manager, `control.rs` serves those who ask, `places.rs` looks after names in
 //! the file system, `report.rs` tells what happens. None of them decides.
 
 mod acks;
