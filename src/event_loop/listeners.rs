@@ -18,6 +18,8 @@ use super::{EventLoop, HANG_UPS, HandedIn, watch};
 /// A listener that is shut down again and again is mended so often in a second at once; from then on it waits.
 const MENDS_AT_ONCE: u32 = 100;
 const MENDS_COUNTED: Duration = Duration::from_secs(1);
+/// Workers that are told to stop together shut it down within microseconds of each other, also while it is healed.
+const HEALS_AT_ONCE: u32 = 4;
 /// A hundredth of a second without the listener, and hardly any work for us.
 const MEND_DELAY: Duration = Duration::from_millis(10);
 
@@ -147,10 +149,13 @@ impl Held {
     /// the hang-up tells that, or the look at it a moment later.
     fn mend(&mut self, index: usize, now: Time, hang_ups: &HangUps) -> Result<Mended, String> {
         if self.socket.remedy() == Remedy::Heal {
-            self.socket.heal().map_err(|error| error.to_string())?;
-            if !self.socket.is_listening() {
-                self.wait_for_mending(now, hang_ups);
+            for _ in 0..HEALS_AT_ONCE {
+                self.socket.heal().map_err(|error| error.to_string())?;
+                if self.socket.is_listening() {
+                    return Ok(Mended::Healed);
+                }
             }
+            self.wait_for_mending(now, hang_ups);
             return Ok(Mended::Healed);
         }
         hang_ups.ignore(&self.socket);
