@@ -167,6 +167,8 @@ const NAMES: u32 = 100;
 const DAY: u64 = 24 * 60 * 60 * 1000;
 /// Delays, doubling from the first to the second: of what cannot be written …
 const WRITE_AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
+/// … of what cannot be removed …
+const TIDY_AGAIN: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
 /// … and of everything else.
 const STEP_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
@@ -195,6 +197,8 @@ pub(crate) struct Rotation {
     blocked: Option<Time>,
     list: Retry,
     listing: Listing,
+    /// What has to go is looked for.
+    tidy: Retry,
     /// The directory could not be read since then.
     unread_since: Option<Time>,
     /// Archives may be given names.
@@ -224,6 +228,7 @@ impl Rotation {
             blocked: None,
             list: Retry::default(),
             listing: Listing::Asked,
+            tidy: Retry::default(),
             unread_since: None,
             named: false,
             period: 0,
@@ -253,19 +258,24 @@ impl Rotation {
                 self.archives.trim(&self.limits, &mut self.effects);
             }
             Event::CompressFailed { archive, why } => {
-                // One that was removed meanwhile could not be compressed, and that is as it should be.
-                if self.archives.compress_failed(now, &archive) {
-                    self.trouble(now, Kind::Compress, why);
+                // One that was removed meanwhile could not be compressed, and that is as it should be. But half of it
+                // may be there.
+                match self.archives.compress_failed(now, &archive) {
+                    true => self.trouble(now, Kind::Compress, why),
+                    false => self.tidy_again(now),
                 }
             }
             Event::Removed { name } => self.archives.removed(&name),
             Event::RemoveFailed { name, why } => {
                 self.archives.remove_failed(&name);
+                self.tidy_again(now);
                 self.trouble(now, Kind::Remove, why);
             }
             Event::ReopenAsked => {
                 if self.asked == 0 {
-                    self.open.at = now;
+                    // A line that may end until then has that long already.
+                    let is_due = self.place == Place::Astray;
+                    self.open.at = if is_due { self.open.at.min(now) } else { now };
                 }
                 self.asked += 1;
             }
@@ -342,6 +352,7 @@ impl Rotation {
             self.recovered(Kind::Compress);
         }
         if !self.archives.has_stuck() {
+            self.tidy = Retry::default();
             self.recovered(Kind::Remove);
         }
     }
@@ -500,8 +511,11 @@ impl Rotation {
             self.begin_period(wall);
         }
         self.size = size;
-        if expected.is_some_and(|expected| size >= expected) {
-            self.rename(wall, 0);
+        match expected.filter(|expected| size >= *expected) {
+            // What is there is about to be known, and the name is to come after all of it.
+            Some(_) if self.listing == Listing::Asked => self.look(expected),
+            Some(_) => self.rename(wall, 0),
+            None => {}
         }
     }
 
@@ -558,6 +572,14 @@ impl Rotation {
         self.named |= now - since >= BLIND_AFTER;
         self.archives.trim(&self.limits, &mut self.effects);
         self.trouble(now, Kind::List, why);
+    }
+
+    /// What has to go is found when the directory is read, which the next rotation does too.
+    fn tidy_again(&mut self, now: Time) {
+        if self.listing == Listing::Done {
+            self.tidy.failed(now, TIDY_AGAIN);
+            (self.listing, self.list.at) = (Listing::Due, self.tidy.at);
+        }
     }
 
     fn trouble(&mut self, now: Time, kind: Kind, why: String) {

@@ -200,10 +200,13 @@ impl Archives {
         }
     }
 
-    /// It is tried again when it next has to go.
+    /// It is tried again when the directory is next read.
     pub(super) fn remove_failed(&mut self, name: &OsStr) {
-        if let Some(archive) = self.at(name) {
-            (archive.removing, archive.stuck) = (false, true);
+        let Some((stamp, kind)) = self.names.read(name) else { return };
+        if let Some(archive) = self.known.get_mut(&stamp) {
+            // Of half an archive nothing else is known: the source may be about to go.
+            archive.removing &= kind == Kind::Partial;
+            archive.stuck = true;
         }
     }
 
