@@ -222,7 +222,12 @@ impl World {
     pub(super) fn may_remove(&self, name: &str) {
         let stamp = stamp(name).expect("the name of an archive");
         let archives = self.disk.archives();
-        let older = archives.range(..stamp).filter(|(older, _)| !self.not_removed.contains(**older));
+        // What is still written to is no archive yet.
+        let is_open =
+            |older: &str| self.open.is_some_and(|open| self.disk.at(&format!("{LOG}.{older}")) == Some(open));
+        let older = archives
+            .range(..stamp)
+            .filter(|(older, _)| !self.not_removed.contains(**older) && !is_open(older));
         assert_eq!(older.count(), 0, "an older one than {name} stays");
         let bytes: u64 = archives.values().sum();
         let much = self.limits.total.is_some_and(|total| bytes > total);
