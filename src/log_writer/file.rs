@@ -10,19 +10,24 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::poll::{PollTimeout, poll};
 
 use crate::core::Time;
 use crate::logs::Limits;
 use crate::logs::link::{FileId, FromWriter};
 use crate::logs::rotation::{Effect, Event, Found, Rotation};
-use crate::sys::archive::{self, BETWEEN_TRIES_MS, LogFile};
+use crate::sys::archive::{self, LogFile};
 use crate::sys::own_file::FileError;
 use crate::sys::ring::{Begun, RingReader};
 
+use super::monotonic;
 use super::process::Clock;
 
+/// Between two tries to open a file that another has locked.
+const BETWEEN_TRIES_MS: u8 = 10;
 /// What is written of one file before the next one has its turn.
 const ROUND_BYTES: usize = 1024 * 1024;
 /// What is carried out for one file before the next one has its turn.
@@ -101,8 +106,8 @@ impl File {
         self.rotation.poll_timeout(clock.now, clock.wall)
     }
 
-    /// What is due, and one round of writing. `patience_ms`: how long another's lock may be waited for.
-    pub(super) fn turn(&mut self, clock: Clock, patience_ms: u32) -> Progress {
+    /// What is due, and one round of writing. `patience`: how long another's lock may be waited for.
+    pub(super) fn turn(&mut self, clock: Clock, patience: Duration) -> Progress {
         if self.poll_timeout(clock).is_some_and(|due| due <= clock.now) {
             self.rotation.handle_timeout(clock.now, clock.wall);
         }
@@ -111,7 +116,7 @@ impl File {
         while effects < ROUND_EFFECTS && written < ROUND_BYTES {
             if let Some(effect) = self.rotation.poll_effect() {
                 effects += 1;
-                self.perform(clock, effect, patience_ms);
+                self.perform(clock, effect, patience);
                 continue;
             }
             let bytes = self.ring.readable();
@@ -123,7 +128,7 @@ impl File {
                 written += self.write(clock, share);
             } else if let Some(effect) = self.rotation.poll_effect() {
                 effects += 1;
-                self.perform(clock, effect, patience_ms);
+                self.perform(clock, effect, patience);
             } else {
                 self.stuck = true;
                 return Progress::Enough;
@@ -159,9 +164,9 @@ impl File {
         }
     }
 
-    fn perform(&mut self, clock: Clock, effect: Effect, patience_ms: u32) {
+    fn perform(&mut self, clock: Clock, effect: Effect, patience: Duration) {
         let event = match effect {
-            Effect::Open => self.open(patience_ms),
+            Effect::Open => self.open(patience),
             Effect::EndLine => self.end_line(),
             Effect::Look => self.look(),
             Effect::Rename { to } => self.rename(&to),
@@ -191,10 +196,10 @@ impl File {
         }
     }
 
-    fn open(&mut self, patience_ms: u32) -> Event {
+    fn open(&mut self, patience: Duration) -> Event {
         let opened = match &mut self.open {
             Some(open) => open.open_again(),
-            None => LogFile::open(&self.path, 1 + patience_ms / u32::from(BETWEEN_TRIES_MS)).map(|opened| {
+            None => open_held(&self.path, patience).map(|opened| {
                 self.open = Some(opened);
                 self.wishes.push(Wish::Say(FromWriter::Opened { file: self.id }));
             }),
@@ -325,5 +330,18 @@ impl File {
     /// Whether all is in the file, and its last line has an end.
     pub(super) fn is_written(&self) -> bool {
         self.ring.readable().is_empty() && !self.mid_line
+    }
+}
+
+/// One that was killed may have left a log writer that is about to end.
+fn open_held(path: &Path, patience: Duration) -> Result<LogFile, FileError> {
+    let until = monotonic() + patience;
+    loop {
+        match LogFile::open(path) {
+            Err(error) if error.is_held() && monotonic() < until => {
+                let _ = poll(&mut [], PollTimeout::from(BETWEEN_TRIES_MS));
+            }
+            opened => return opened,
+        }
     }
 }

@@ -213,10 +213,10 @@ impl Process {
         let mut busy = false;
         for at in 0..self.files.len() {
             let clock = self.clock();
-            let patience = (Time(PATIENCE) - clock.now).as_millis();
+            let patience = Time(PATIENCE) - clock.now;
             let file = &mut self.files[at];
             let id = file.id;
-            let progress = file.turn(clock, u32::try_from(patience).unwrap_or(0));
+            let progress = file.turn(clock, patience);
             let wishes: Vec<Wish> = file.wishes.drain(..).collect();
             busy |= progress == Progress::More;
             if self.closed.is_some() {

@@ -21,7 +21,6 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open as open_path};
-use nix::poll::{PollTimeout, poll};
 use nix::sys::stat::{Mode, fstat, lstat};
 use nix::sys::uio::pread;
 use nix::unistd::{self, fsync, linkat, unlink};
@@ -34,8 +33,6 @@ use super::unix_listener::{Identity, identity};
 const MODE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR).union(Mode::S_IRGRP);
 const MODE_OF_DIRECTORIES: u32 = 0o755;
 
-/// Between two tries to lock a file.
-pub(crate) const BETWEEN_TRIES_MS: u8 = 10;
 /// So often somebody may move the file between our opening it and our locking it.
 const OPEN_TRIES: u32 = 100;
 
@@ -56,14 +53,13 @@ pub(crate) struct Content {
 }
 
 impl LogFile {
-    /// Made with its directories where it is not there. `path` is absolute; `tries` is how often another's lock is
-    /// tried.
-    pub(crate) fn open(path: &Path, tries: u32) -> Result<LogFile, FileError> {
+    /// Made with its directories where it is not there. `path` is absolute.
+    pub(crate) fn open(path: &Path) -> Result<LogFile, FileError> {
         let error = |cause| FileError { path: path.to_owned(), cause };
         make_directories(directory_of(path)).map_err(error)?;
         for _ in 0..OPEN_TRIES {
             let file = LogFile::open_unlocked(path)?;
-            file.lock(tries).map_err(error)?;
+            file.lock().map_err(error)?;
             if file.is_in_place() {
                 return Ok(file);
             }
@@ -75,7 +71,7 @@ impl LogFile {
     pub(crate) fn open_again(&mut self) -> Result<(), FileError> {
         // A second lock of our own would be refused as anybody's.
         if !self.is_in_place() {
-            *self = LogFile::open(&self.path, 1)?;
+            *self = LogFile::open(&self.path)?;
         }
         Ok(())
     }
@@ -87,20 +83,13 @@ impl LogFile {
         Ok(LogFile { fd, path: path.to_owned(), identity: identity(&found) })
     }
 
-    fn lock(&self, tries: u32) -> Result<(), FileCause> {
-        for attempt in 1.. {
-            // SAFETY: a system call on a descriptor that we own; no memory is involved.
-            let locked =
-                Errno::result(unsafe { libc::flock(self.fd.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) });
-            // A file system without locks, as some network ones, does without.
-            if locked != Err(Errno::EWOULDBLOCK) {
-                break;
-            }
-            if attempt >= tries {
-                return Err(FileCause::Held { pid: self.holder() });
-            }
-            // One that was killed may have left a log writer that is about to end.
-            let _ = poll(&mut [], PollTimeout::from(BETWEEN_TRIES_MS));
+    fn lock(&self) -> Result<(), FileCause> {
+        // SAFETY: a system call on a descriptor that we own; no memory is involved.
+        let locked =
+            Errno::result(unsafe { libc::flock(self.fd.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) });
+        // A file system without locks, as some network ones, does without.
+        if locked == Err(Errno::EWOULDBLOCK) {
+            return Err(FileCause::Held { pid: self.holder() });
         }
         Ok(())
     }
@@ -269,7 +258,7 @@ mod tests {
     use crate::sys::observed::names;
 
     fn opened(path: &Path) -> LogFile {
-        LogFile::open(path, 1).unwrap()
+        LogFile::open(path).unwrap()
     }
 
     #[test]
@@ -295,7 +284,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("file"), "").unwrap();
         let path = directory.path().join("file/below/app.log");
-        let error = LogFile::open(&path, 1).unwrap_err().to_string();
+        let error = LogFile::open(&path).unwrap_err().to_string();
         let below = path.parent().unwrap().display();
         let why = format!("cannot make the directory {below}: Not a directory");
         assert_eq!(error, format!("cannot open {}: {why}", path.display()));
@@ -306,7 +295,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("app.log");
         let first = opened(&path);
-        let refused = LogFile::open(&path, 2).unwrap_err();
+        let refused = LogFile::open(&path).unwrap_err();
         let FileCause::Held { pid } = refused.cause else { panic!("{refused}") };
         // Where the file system has another number than its files, or there is no /proc, it cannot be known.
         assert!(pid.is_none_or(|pid| pid == std::process::id()), "{pid:?}");

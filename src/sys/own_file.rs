@@ -90,6 +90,11 @@ fn check(found: &FileStat) -> Result<(), FileCause> {
 }
 
 impl FileError {
+    /// Whether another process writes to it.
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(self.cause, FileCause::Held { .. })
+    }
+
     /// Whether nothing can be written there by this user, or by anybody.
     pub(crate) fn is_forbidden(&self) -> bool {
         let errno = match &self.cause {
