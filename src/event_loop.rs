@@ -146,8 +146,8 @@ impl Parts {
         let control = Control::open(config.health.as_ref(), &places, poll)?;
         let acks = Acks::open(config, poll, log);
         let listeners = Listeners::bind(&config.listeners, &mut start.handed_in, poll)?;
-        if let Some(closed) = &start.handed_in.closed {
-            log.remark(closed);
+        if let Some(remark) = &start.handed_in.remark {
+            log.remark(remark);
         }
         let handover = Handover { protocol: config.protocol, listeners: &listeners.passing() };
         handover

@@ -104,6 +104,7 @@ fn those_of_another_process_are_nobodys_business() {
     let mut srvwrap = starting.with(|command| hand_over(command, vec![(3, Some(socket))])).online();
     assert_eq!(listeners_of(&mut srvwrap), map([]));
     assert!(!srvwrap.has_said("listening on"), "{}", srvwrap.log());
+    assert!(srvwrap.has_said("LISTEN_FDS is ignored: LISTEN_PID=1 is another process"), "{}", srvwrap.log());
     // It is open in srvwrap, and in nobody that it starts.
     let worker = srvwrap.worker_pids()[&0];
     let socket = socket_at(srvwrap.pid() as i32, 3);

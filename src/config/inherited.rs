@@ -15,7 +15,7 @@ use std::ffi::OsStr;
 
 use super::address::number;
 use super::{Address, Listener, Surroundings};
-use crate::cli::UsageError;
+use crate::cli::{UsageError, shown};
 
 /// What is to be known of sockets that somebody else has made, beside which of them are listened on.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub(crate) struct HandedIn {
     pub(crate) variable: Option<&'static str>,
     /// Handed over by a variable, and not used because an address is given.
     pub(crate) unused: Vec<Listener>,
+    /// That there are sockets for another process, where there are none for this one: a sentence.
+    pub(crate) for_another: Option<String>,
     /// Whether a srvwrap above us has started us, whose other workers may share the sockets.
     pub(crate) by_srvwrap: bool,
 }
@@ -43,9 +45,11 @@ pub(super) fn listeners(
     let found = handed_over(surroundings);
     if given.is_empty() {
         let Some((variable, listeners)) = found? else {
-            return Ok((given, HandedIn { by_srvwrap, ..HandedIn::default() }));
+            let for_another = for_another(surroundings);
+            return Ok((given, HandedIn { for_another, by_srvwrap, ..HandedIn::default() }));
         };
-        return Ok((listeners, HandedIn { variable: Some(variable), unused: Vec::new(), by_srvwrap }));
+        let variable = Some(variable);
+        return Ok((listeners, HandedIn { variable, by_srvwrap, ..HandedIn::default() }));
     }
     // Where it is not used it need not make sense.
     let mut unused = found.ok().flatten().map(|(_, listeners)| listeners).unwrap_or_default();
@@ -54,7 +58,17 @@ pub(super) fn listeners(
         let named = unused.remove(at);
         listener.name = listener.name.take().or(named.name);
     }
-    Ok((given, HandedIn { variable: None, unused, by_srvwrap }))
+    Ok((given, HandedIn { unused, by_srvwrap, ..HandedIn::default() }))
+}
+
+/// A shell between systemd and us is the usual reason.
+fn for_another(surroundings: &Surroundings) -> Option<String> {
+    value(surroundings, "LISTEN_FDS")?;
+    let whose = match value(surroundings, "LISTEN_PID") {
+        Some(pid) => format!("LISTEN_PID={} is another process", shown(pid)),
+        None => "there is no LISTEN_PID".to_string(),
+    };
+    Some(format!("LISTEN_FDS is ignored: {whose} (a shell that starts srvwrap has to exec it)"))
 }
 
 /// The variable that says so, and what it hands over, at least one.

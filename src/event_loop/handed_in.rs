@@ -25,8 +25,8 @@ pub(crate) struct HandedIn {
     sockets: Vec<Vec<Listener>>,
     /// For the paths that are bound here.
     pub(super) access: Access,
-    /// That some were closed, in one sentence.
-    pub(super) closed: Option<String>,
+    /// That some were closed, or not for us, in one sentence.
+    pub(super) remark: Option<String>,
 }
 
 impl HandedIn {
@@ -35,12 +35,12 @@ impl HandedIn {
         let access = access(config)
             .map_err(|error| Refusal { code: USAGE, sentence: format!("--unix-owner: {error}") })?;
         // First, while their numbers cannot be anybody else's.
-        let closed = close_unused(&config.handed_in.unused);
+        let remark = close_unused(&config.handed_in.unused).or(config.handed_in.for_another.clone());
         let mut sockets = Vec::new();
         for wanted in &config.listeners {
             sockets.push(take_one(wanted, config)?);
         }
-        Ok(HandedIn { sockets, access, closed })
+        Ok(HandedIn { sockets, access, remark })
     }
 
     /// Their numbers: a daemon is to keep these.
