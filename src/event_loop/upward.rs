@@ -103,7 +103,7 @@ impl Upward {
     }
 
     /// Says what is to be said, as far as there is room for it. The last time it is tried in any case.
-    fn turn(&mut self, now: Time, usec: u64, outlook: &Outlook, is_last: bool) {
+    fn turn(&mut self, now: Time, usec: u64, outlook: &Outlook<'_>, is_last: bool) {
         let is_early = self.full.is_some_and(|full| full.retry_at > now);
         if (is_early && !is_last) || !self.send(now) {
             return;
@@ -241,7 +241,7 @@ mod tests {
         Time(Duration::from_millis(milliseconds))
     }
 
-    fn serving(generation: u32) -> Outlook {
+    fn serving(generation: u32) -> Outlook<'static> {
         let (count, online, begun) = (2, 2, generation);
         Outlook {
             phase: Phase::Serving,
@@ -252,6 +252,7 @@ mod tests {
             of_deploy: (0, 0),
             leaving: 0,
             until: None,
+            failed: None,
         }
     }
 
