@@ -83,7 +83,9 @@ impl EventLoop {
                     match cut.or_else(|| sd_notify::unfit(bytes)) {
                         Some(why) => self.tell_unfit(worker, why),
                         None => {
-                            sd_notify::read(bytes).for_each(|said| self.handle(Event::Said { worker, said }))
+                            for said in sd_notify::read(bytes) {
+                                self.handle(Event::Said { worker, said });
+                            }
                         }
                     }
                 }

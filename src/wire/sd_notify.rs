@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A datagram is lines of `NAME=VALUE`, the last of which needs no newline, and they mean what they mean in their
-//! order; a `\r` at the end of a line belongs to the end. One that could not have been meant so (too long, cut, with a zero inside) is ignored as a whole.
+//! order; a `\r` at the end of a line belongs to the end. One that could not have been meant so (too long, cut, with a
+//! zero inside) is ignored as a whole.
 //!
 //! What this file does not do: know who sent it, or wait for anything. A program that asks whether it was heard sends a
 //! descriptor with `BARRIER=1`, and waits until we have closed it: that is done with every descriptor.
