@@ -24,7 +24,7 @@ pub(crate) use inherited::HandedIn;
 pub(crate) use unix::UnixAccess;
 
 use crate::cli::{Given, Options, Typed, UsageError, Verb};
-use crate::core::{OnCrash, Policy, Ready, StopSignal};
+use crate::core::{Channel, OnCrash, Policy, Ready, StopSignal};
 use crate::logs::Logs;
 use crate::signal_names::signal_number;
 use crate::units::parse_duration;
@@ -150,6 +150,18 @@ pub(crate) enum Protocol {
     Stdin,
 }
 
+impl Protocol {
+    /// Where its programs say that they are online.
+    fn channel(self) -> Channel {
+        match self {
+            Protocol::Systemd => Channel::Datagrams,
+            Protocol::Srvwrap | Protocol::ServerStarter | Protocol::Einhorn | Protocol::Stdin => {
+                Channel::NoticeFd
+            }
+        }
+    }
+}
+
 /// What a worker reads as its standard input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stdin {
@@ -186,7 +198,9 @@ impl Config {
         let path = |given: &Given| absolute(&given.value, surroundings);
         let count = count(options.workers.as_ref(), surroundings)?;
         let online_timeout = duration_above_zero(&options.online_timeout)?;
+        let protocol = protocol(&options.protocol)?;
         let policy = Policy {
+            channel: protocol.channel(),
             ready: ready(&options.ready, &options.online_timeout, online_timeout)?,
             on_crash: on_crash(&options.on_crash)?,
             stop_signal: stop_signal(&options.stop_signal)?,
@@ -197,7 +211,6 @@ impl Config {
         let given = address::listeners(&options.listen, &options.launchd_socket, &surroundings.directory)?;
         let (listeners, handed_in) = inherited::listeners(given, surroundings)?;
         variables::port_is_free(&options.env, &listeners)?;
-        let protocol = protocol(&options.protocol)?;
         let control = files::control(options.socket.as_ref(), surroundings)?;
         let in_background = *verb == Verb::Start && !stays(options)?;
         files::are_apart(typed, in_background, &control, &listeners, surroundings)?;

@@ -221,7 +221,8 @@ serve()";
     srvwrap.touch("go");
     srvwrap.wait_for("workers online: 1");
     assert_eq!(srvwrap.open_descriptors(), before);
-    assert!(!srvwrap.has_said("is ignored"), "{}", srvwrap.log());
+    assert_eq!(srvwrap.times_said("is ignored"), 1, "{}", srvwrap.log());
+    assert!(srvwrap.has_said("is ignored: it has a zero byte inside"), "{}", srvwrap.log());
     assert!(told(srvwrap.path(), &["status"]).stdout.join("\n").contains("fine"));
     srvwrap.stop();
 }
@@ -242,6 +243,26 @@ serve()";
     srvwrap.signal(Signal::SIGHUP);
     srvwrap.wait_for("deploy 2 done");
     assert_eq!(told(srvwrap.path(), &["scale", "3"]).code, 0);
+    srvwrap.stop();
+}
+
+/// What cannot be heard is named, that nobody looks for it for long.
+#[test]
+fn a_worker_whose_word_was_too_long_is_told_why_it_is_late() {
+    let script = "say('READY=1\\nSTATUS=' + 'x' * 5000); serve()";
+    let Some(starting) = python(&["--online-timeout", "1s"], script) else { return };
+    let (code, log) = starting.run();
+    assert!(code == 1 && log.contains(" is ignored: it is longer than 4096 bytes"), "{log}");
+}
+
+#[test]
+fn a_worker_that_is_ready_and_stops_at_once_has_its_words_in_the_status() {
+    let script = "say('READY=1\\nSTOPPING=1\\r\\n'); serve()";
+    let Some(starting) = python(&[], script) else { return };
+    let mut srvwrap = starting.online();
+    srvwrap.wait_for("said offline; replacing it");
+    let status = told(srvwrap.path(), &["status"]).stdout.join("\n");
+    assert!(!status.contains("failed: ;"), "{status}");
     srvwrap.stop();
 }
 
@@ -267,7 +288,8 @@ serve()";
     let mute = script.replace("EXTEND_TIMEOUT_USEC", "OTHER");
     let Some(starting) = python(&limits, &mute) else { return };
     let (code, log) = starting.run();
-    assert!(code == 1 && log.contains("within 2s"), "{log}");
+    assert!(code == 1 && log.contains(" did not say READY=1 on NOTIFY_SOCKET within 2s"), "{log}");
+    assert!(!log.contains("notice fd"), "{log}");
 }
 
 #[test]

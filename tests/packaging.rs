@@ -40,6 +40,25 @@ fn systemd_finds_no_fault_with_the_units() {
     assert!(!good && told.contains("/nowhere/srvwrap"), "{told}");
 }
 
+#[test]
+fn the_service_takes_from_its_processes_what_a_server_does_not_need() {
+    let service = unit("app.service");
+    for line in [
+        "CapabilityBoundingSet=",
+        "RestrictNamespaces=yes",
+        "RestrictRealtime=yes",
+        "ProtectClock=yes",
+        "ProtectKernelLogs=yes",
+        "ProtectHostname=yes",
+        "UMask=0077",
+    ] {
+        assert!(service.lines().any(|found| found == line), "{line}");
+    }
+    assert!(
+        service.lines().any(|line| line.starts_with("#ExecStart=") && line.contains("--protocol systemd"))
+    );
+}
+
 /// The margin for KILL and for the end of the logs is in what srvwrap asks for; the commands are ones that it has.
 #[test]
 fn the_service_has_the_commands_of_this_version() {

@@ -112,7 +112,11 @@ fn a_boot_that_fails_is_a_stop_and_was_never_ready() {
     let mut manager = Manager::new();
     let (code, _) = manager.of(srvwrap(["sh", "-c", "exit 3"])).run();
     assert_eq!(code, 1);
-    assert_eq!(turns(&manager.take()), ["STOPPING=1"]);
+    let told = manager.take();
+    assert_eq!(turns(&told), ["STOPPING=1"]);
+    let last = told.iter().rev().find(|told| told.contains("STATUS=")).expect("there is a status");
+    assert!(last.contains("STATUS=cannot start: worker 0 "), "{told:#?}");
+    assert!(last.contains(" exited with status 3 while starting"), "{told:#?}");
     let (code, _) = manager.of(srvwrap(["/nowhere/at/all"])).run();
     assert_eq!(code, 127);
     assert_eq!(turns(&manager.take()), ["STOPPING=1"]);
@@ -140,9 +144,10 @@ fn a_deploy_is_a_reload_with_its_time_however_it_was_asked_for_and_however_it_en
         assert!((before..=monotonic_usec()).contains(&at), "{way}: {before} {began}");
         let done = manager.wait_for("READY=1");
         assert!(
-            done.contains(&format!("STATUS=1 of 1 workers online, generation {generation}")),
+            done.contains(&format!("STATUS=1 of 1 worker online, generation {generation}")),
             "{way}: {done}"
         );
+        assert_eq!(done.contains(" failed: worker 0 "), way.starts_with("bad"), "{way}: {done}");
     }
     srvwrap.stop();
     let reloads = ["RELOADING=1", "READY=1"].repeat(4);
@@ -179,7 +184,7 @@ fn while_it_drains_the_manager_is_asked_for_as_much_time_as_that_may_take() {
 fn the_status_follows_a_scale() {
     let mut manager = Manager::new();
     let srvwrap = manager.of(srvwrap(WORKER)).online();
-    manager.wait_for("STATUS=1 of 1 workers online, generation 1");
+    manager.wait_for("STATUS=1 of 1 worker online, generation 1");
     assert_eq!(told(srvwrap.path(), &["scale", "3"]).code, 0);
     manager.wait_for("STATUS=3 of 3 workers online, generation 1");
     assert_eq!(turns(&manager.take()), ["READY=1"], "a scale is no reload");
@@ -242,8 +247,21 @@ fn a_manager_that_has_no_room_is_told_later_what_is_true_by_then() {
     srvwrap.wait_for("deploy 2 done");
     manager.wait_for("READY=1");
     let last = manager.wait_for("generation 2");
-    assert!(last.contains("1 of 1 workers online"), "{last}");
+    assert!(last.contains("1 of 1 worker online"), "{last}");
     srvwrap.stop();
+}
+
+/// It is no reason to wake up for, and is named once.
+#[test]
+fn a_manager_that_never_reads_costs_nothing_and_is_named() {
+    let manager = Manager::new();
+    let filler = UnixDatagram::unbound().expect("a socket");
+    filler.set_nonblocking(true).expect("our own");
+    while filler.send_to(b"full", manager.path()).is_ok() {}
+    let mut srvwrap = manager.of(srvwrap(WORKER)).env("WATCHDOG_USEC", "40000").online();
+    srvwrap.wait_for("the manager in NOTIFY_SOCKET does not read");
+    let log = srvwrap.stop();
+    assert_eq!(log.matches("does not read").count(), 1, "{log}");
 }
 
 /// Nobody is to answer our manager in our name.

@@ -73,6 +73,7 @@ fn own_streams() -> Logs {
 fn a_program_alone_gets_the_documented_defaults() {
     let policy = Policy {
         ready: Ready::Notify,
+        channel: crate::core::Channel::NoticeFd,
         on_crash: OnCrash::Respawn,
         stop_signal: StopSignal::Auto,
         online_timeout: Duration::from_secs(60),
@@ -100,6 +101,18 @@ fn a_program_alone_gets_the_documented_defaults() {
     assert_eq!(config(&[]), expected);
 }
 
+/// What operators are told of a worker that says nothing.
+#[test]
+fn only_who_speaks_as_to_systemd_is_expected_to_do_so() {
+    for (protocol, channel) in [
+        ("systemd", crate::core::Channel::Datagrams),
+        ("srvwrap", crate::core::Channel::NoticeFd),
+        ("einhorn", crate::core::Channel::NoticeFd),
+    ] {
+        assert_eq!(config(&["--protocol", protocol]).policy.channel, channel);
+    }
+}
+
 #[test]
 fn each_option_reaches_its_place() {
     let line = "-n4 -p8000 --ready=after=2s --online-timeout=3s --stop-timeout=4s --stop-signal=INT \
@@ -112,6 +125,7 @@ fn each_option_reaches_its_place() {
         protocol: Protocol::Einhorn,
         policy: Policy {
             ready: Ready::After(Duration::from_secs(2)),
+            channel: crate::core::Channel::NoticeFd,
             on_crash: OnCrash::Exit,
             stop_signal: StopSignal::Signal(libc::SIGINT),
             online_timeout: Duration::from_secs(3),

@@ -38,6 +38,8 @@ pub(super) struct Slot {
     pub(super) restarts: u32,
     /// How and when its last worker failed.
     pub(super) failure: Option<(Time, Failure)>,
+    /// Why its worker is to be replaced that has said so itself, until another one is made.
+    pub(super) leaves: Option<Failure>,
     /// Whether a worker was made for it in this generation.
     taken: bool,
 }
@@ -113,7 +115,7 @@ impl Generation {
 impl Slot {
     fn new(now: Time) -> Slot {
         let seat = Seat::Vacant { retry_at: now };
-        Slot { seat, backoff: Backoff::default(), restarts: 0, failure: None, taken: false }
+        Slot { seat, backoff: Backoff::default(), restarts: 0, failure: None, leaves: None, taken: false }
     }
 
     /// From now on a worker is wanted.
@@ -137,6 +139,7 @@ impl Slot {
 
     /// A worker is being made for it.
     pub(super) fn take(&mut self, worker: WorkerId) {
+        self.leaves = None;
         self.restarts += u32::from(std::mem::replace(&mut self.taken, true));
         self.seat = match self.seat {
             Seat::Vacant { .. } => Seat::Filling { worker },

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::wire::control::message::Outcome;
 
 use super::worker::{Asked, Heard, Worker};
-use super::{Asker, Ending, Mended};
+use super::{Asker, Channel, Ending, Mended};
 
 /// One fact that an operator is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,7 @@ pub(crate) enum Notice {
     BootFailed {
         failure: Failure,
         heard: Heard,
+        channel: Channel,
         listeners: Vec<String>,
     },
     Booted {

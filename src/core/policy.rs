@@ -38,10 +38,20 @@ pub(crate) enum StopSignal {
     Signal(i32),
 }
 
+/// Where a worker is expected to say that it is online. It is heard wherever it says so: this is for what operators
+/// are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Channel {
+    NoticeFd,
+    /// At the socket in NOTIFY_SOCKET, as to systemd.
+    Datagrams,
+}
+
 /// What holds for every worker, whatever it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Policy {
     pub(crate) ready: Ready,
+    pub(crate) channel: Channel,
     pub(crate) on_crash: OnCrash,
     pub(crate) stop_signal: StopSignal,
     /// From spawn to online, at most.

@@ -27,7 +27,7 @@ const DATAGRAM_COST: usize = 128;
 const TURN_EVERY: Duration = Duration::from_millis(20);
 /// What can have been written before a death that is handled now: more than the queue holds.
 const LAST_BYTES: usize = 1 << 20;
-/// Strangers are named once in so long a time.
+/// Strangers are named once in so long a time, and so are workers that are not understood.
 const REMARK_EVERY: Duration = Duration::from_secs(60);
 /// From a process up to the worker that it belongs to, at most.
 const GENERATIONS: usize = 64;
@@ -39,6 +39,8 @@ pub(super) struct Notified {
     paused: Option<Time>,
     /// When a stranger was named.
     told: Option<Time>,
+    /// When a worker was named that said what cannot have been meant.
+    told_unfit: Option<Time>,
 }
 
 impl Notified {
@@ -75,10 +77,16 @@ impl EventLoop {
             let Some(datagram) = socket.receive(&mut buffer) else { return };
             heard += datagram.length + DATAGRAM_COST;
             match self.speaker(datagram.sender) {
-                Ok(_) if datagram.is_cut => {}
                 Ok(worker) => {
-                    for said in sd_notify::read(&buffer[..datagram.length]) {
-                        self.handle(Event::Said { worker, said });
+                    let bytes = &buffer[..datagram.length];
+                    let cut = datagram.is_cut.then_some(sd_notify::TOO_LONG);
+                    match cut.or_else(|| sd_notify::unfit(bytes)) {
+                        Some(why) => self.tell_unfit(worker, why),
+                        None => {
+                            for said in sd_notify::read(bytes) {
+                                self.handle(Event::Said { worker, said });
+                            }
+                        }
                     }
                 }
                 Err(why) => self.tell_stranger(&why),
@@ -111,6 +119,16 @@ impl EventLoop {
             next = children::parent_of(process);
         }
         None
+    }
+
+    /// Its program may wait for an answer to what was never heard.
+    fn tell_unfit(&mut self, worker: WorkerId, why: &str) {
+        let now = self.now();
+        if self.notified.told_unfit.is_none_or(|told| now - told >= REMARK_EVERY) {
+            self.notified.told_unfit = Some(now);
+            let pid = self.workers.find(worker).map_or(0, |process| process.pid().number());
+            self.remark(&format_args!("a datagram of the worker with pid {pid} is ignored: {why}"));
+        }
     }
 
     fn tell_stranger(&mut self, who: &str) {

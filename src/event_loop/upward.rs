@@ -5,8 +5,8 @@
 //!   the loop goes round ──> WATCHDOG=1, at half of WATCHDOG_USEC
 //! ```
 //!
-//! Nothing is said where nobody has asked for it, and nobody is waited for. A manager whose queue is full is told a
-//! little later; what is true by then.
+//! Nothing is said where nobody has asked for it, and nobody is waited for. A manager whose queue is full is told
+//! later, what is true by then; the longer it does not read, the less often it is tried.
 //!
 //! What this file does not do: find the words (`upward/truth.rs`).
 
@@ -17,28 +17,45 @@ use std::env;
 use std::ffi::OsString;
 use std::time::Duration;
 
-use crate::core::Time;
+use crate::core::{Outlook, Time};
 use crate::sys::sd_notify::{ManagerSocket, monotonic_usec};
 
 use super::EventLoop;
 use truth::Truth;
 
-/// A queue that was full is tried again after this time.
-const RETRY: Duration = Duration::from_millis(100);
+/// A queue that was full is tried again after this time, then after twice as long, and so on.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LONGEST_RETRY: Duration = Duration::from_secs(10);
+/// A manager that has not read for so long is named.
+const DEAF_AFTER: Duration = Duration::from_secs(5);
 /// A manager that wants to hear from us more often than twice in this time hears from us no more often.
 const LEAST_WATCHDOG: Duration = Duration::from_millis(20);
+
+const PING: &str = "WATCHDOG=1";
+const DEAF: &str =
+    "the manager in NOTIFY_SOCKET does not read what it is told: it learns of nothing until it does";
 
 /// The manager above, if there is one.
 pub(super) struct Upward {
     way: Option<ManagerSocket>,
     truth: Truth,
-    /// What the manager had no room for.
+    /// Of what was begun to be said, that for which there was no room.
     waiting: VecDeque<String>,
-    retry_at: Option<Time>,
+    full: Option<Full>,
     watchdog: Option<Watchdog>,
     /// What is wrong with the way, until it is told; and whether it was.
     trouble: Option<String>,
     told: bool,
+    told_deaf: bool,
+}
+
+/// The manager's queue is.
+#[derive(Clone, Copy)]
+struct Full {
+    since: Time,
+    /// From the last try to the next one.
+    delay: Duration,
+    retry_at: Time,
 }
 
 struct Watchdog {
@@ -50,52 +67,103 @@ impl Upward {
     /// By the environment that srvwrap was started with.
     pub(super) fn from_environment() -> Upward {
         let address = env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty());
-        let (way, trouble) = match address.as_deref().map(ManagerSocket::to) {
-            None => (None, None),
-            Some(Ok(way)) => (Some(way), None),
-            Some(Err(errno)) => (None, Some(errno.desc().to_string())),
-        };
         let every = watchdog(env::var_os("WATCHDOG_USEC"), env::var_os("WATCHDOG_PID"), std::process::id());
-        let watchdog = every.filter(|_| way.is_some()).map(|every| Watchdog { every, next: Time::default() });
-        Upward {
+        let watchdog = every.map(|every| Watchdog { every, next: Time::default() });
+        Upward::to(address.as_deref().map(ManagerSocket::to).transpose(), watchdog)
+    }
+
+    fn to(way: nix::Result<Option<ManagerSocket>>, watchdog: Option<Watchdog>) -> Upward {
+        let (way, trouble) = match way {
+            Ok(way) => (way, None),
+            Err(errno) => (None, Some(errno.desc().to_string())),
+        };
+        let watchdog = watchdog.filter(|_| way.is_some());
+        let mut upward = Upward {
             way,
             truth: Truth::new(),
             waiting: VecDeque::new(),
-            retry_at: None,
+            full: None,
             watchdog,
-            trouble,
+            trouble: None,
             told: false,
+            told_deaf: false,
+        };
+        if let Some(why) = trouble {
+            upward.cannot_tell(&why);
         }
+        upward
     }
 
-    /// When there is something to say, though nothing may have happened.
+    /// When there is something to say, though nothing may have happened. While something waits all else is said behind
+    /// it, and so is no reason to wake up.
     pub(super) fn next_turn(&self) -> Option<Time> {
         let watchdog = self.watchdog.as_ref().map(|watchdog| watchdog.next);
-        [watchdog, self.retry_at, self.truth.next_turn()].into_iter().flatten().min()
+        let next = || [watchdog, self.truth.next_turn()].into_iter().flatten().min();
+        self.full.map(|full| full.retry_at).or_else(next)
     }
 
-    /// The manager's patience starts anew. Not where it does not read: what it has not read says the same.
-    fn ping(&mut self, now: Time) {
-        let Some(watchdog) = self.watchdog.as_mut().filter(|watchdog| watchdog.next <= now) else { return };
-        watchdog.next = now + watchdog.every;
-        if self.waiting.is_empty() {
-            self.waiting.push_back("WATCHDOG=1".to_string());
+    /// Says what is to be said, as far as there is room for it. The last time it is tried in any case.
+    fn turn(&mut self, now: Time, usec: u64, outlook: &Outlook<'_>, is_last: bool) {
+        let is_early = self.full.is_some_and(|full| full.retry_at > now);
+        if (is_early && !is_last) || !self.send(now) {
+            return;
+        }
+        let before = self.truth.clone();
+        self.waiting.extend(self.truth.told(now, usec, outlook));
+        let all = self.waiting.len();
+        let pings = self.watchdog.as_ref().is_some_and(|watchdog| watchdog.next <= now);
+        // The manager's patience starts anew: nothing else that it is told does that.
+        self.waiting.extend(pings.then(|| PING.to_string()));
+        if self.send(now) {
+            self.full = None;
+            if let Some(watchdog) = self.watchdog.as_mut().filter(|_| pings) {
+                watchdog.next = now + watchdog.every;
+            }
+            return;
+        }
+        // A ping is of its moment; and where nothing was said yet, what is true by then will be.
+        self.waiting.retain(|words| words != PING);
+        if self.waiting.len() == all {
+            self.waiting.clear();
+            self.truth = before;
         }
     }
 
-    fn send(&mut self, now: Time) {
-        self.retry_at = None;
-        let Some(way) = &self.way else { return };
+    /// Whether there was room for all that waits.
+    fn send(&mut self, now: Time) -> bool {
+        let Some(way) = &self.way else { return true };
+        let mut why = None;
         while let Some(words) = self.waiting.front() {
             match way.send(words.as_bytes()) {
                 Ok(true) => {}
                 Ok(false) => {
-                    self.retry_at = Some(now + RETRY);
-                    return;
+                    self.be_full(now);
+                    return false;
                 }
-                Err(errno) => self.trouble = Some(errno.desc().to_string()),
+                Err(errno) => why = Some(errno.desc()),
             }
             self.waiting.pop_front();
+        }
+        if let Some(why) = why {
+            self.cannot_tell(why);
+        }
+        true
+    }
+
+    fn be_full(&mut self, now: Time) {
+        let twice = |full: Full| (full.since, (full.delay * 2).min(LONGEST_RETRY));
+        let (since, delay) = self.full.map_or((now, FIRST_RETRY), twice);
+        self.full = Some(Full { since, delay, retry_at: now + delay });
+        if now - since >= DEAF_AFTER && !self.told_deaf {
+            self.told_deaf = true;
+            self.trouble = Some(DEAF.to_string());
+        }
+    }
+
+    fn cannot_tell(&mut self, why: &str) {
+        if !self.told {
+            self.told = true;
+            self.trouble = Some(format!("cannot tell the manager in NOTIFY_SOCKET: {why}"));
         }
     }
 }
@@ -105,20 +173,11 @@ impl EventLoop {
     pub(super) fn tell_upward(&mut self) {
         if self.upward.way.is_some() {
             let now = self.now();
-            if self.upward.retry_at.is_none_or(|at| at <= now) {
-                self.upward.send(now);
-            }
-            // While something waits nothing is added: what is true later is said then.
-            if self.upward.waiting.is_empty() {
-                let outlook = self.supervisor.outlook(now);
-                self.upward.waiting.extend(self.upward.truth.told(now, monotonic_usec(), &outlook));
-                self.upward.ping(now);
-                self.upward.send(now);
-            }
+            let outlook = self.supervisor.outlook(now);
+            self.upward.turn(now, monotonic_usec(), &outlook, self.ended.is_some());
         }
-        if let Some(trouble) = self.upward.trouble.take().filter(|_| !self.upward.told) {
-            self.upward.told = true;
-            self.remark(&format_args!("cannot tell the manager in NOTIFY_SOCKET: {trouble}"));
+        if let Some(trouble) = self.upward.trouble.take() {
+            self.remark(&trouble);
         }
     }
 }
@@ -136,7 +195,139 @@ fn watchdog(microseconds: Option<OsString>, pid: Option<OsString>, us: u32) -> O
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixDatagram;
+
     use super::*;
+    use crate::core::Phase;
+
+    /// A manager that is told by what is returned beside it.
+    struct Manager {
+        socket: UnixDatagram,
+        directory: tempfile::TempDir,
+    }
+
+    impl Manager {
+        fn new(watchdog: Option<Duration>) -> (Manager, Upward) {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("manager");
+            let socket = UnixDatagram::bind(&path).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let watchdog = watchdog.map(|every| Watchdog { every, next: Time::default() });
+            (
+                Manager { socket, directory },
+                Upward::to(ManagerSocket::to(path.as_os_str()).map(Some), watchdog),
+            )
+        }
+
+        fn fill(&self) {
+            let filler = UnixDatagram::unbound().unwrap();
+            filler.set_nonblocking(true).unwrap();
+            while filler.send_to(b"full", self.directory.path().join("manager")).is_ok() {}
+        }
+
+        /// All that it has not read, but for what it is full of; lines with a blank between them.
+        fn read(&self) -> Vec<String> {
+            let mut buffer = [0; 4096];
+            let mut read = Vec::new();
+            while let Ok(length) = self.socket.recv(&mut buffer) {
+                read.push(String::from_utf8_lossy(&buffer[..length]).replace('\n', " "));
+            }
+            read.retain(|datagram| datagram != "full");
+            read
+        }
+    }
+
+    fn at(milliseconds: u64) -> Time {
+        Time(Duration::from_millis(milliseconds))
+    }
+
+    fn serving(generation: u32) -> Outlook<'static> {
+        let (count, online, begun) = (2, 2, generation);
+        Outlook {
+            phase: Phase::Serving,
+            generation: Some(generation),
+            count,
+            online,
+            begun,
+            of_deploy: (0, 0),
+            leaving: 0,
+            until: None,
+            failed: None,
+        }
+    }
+
+    /// Else an overdue one would be a reason to wake up, and none to do anything.
+    #[test]
+    fn while_something_waits_the_watchdog_wakes_nobody() {
+        let (manager, mut upward) = Manager::new(Some(Duration::from_millis(20)));
+        manager.fill();
+        for now in (0..10_000).step_by(7) {
+            upward.turn(at(now), 0, &serving(1), false);
+            assert!(upward.next_turn() > Some(at(now)), "{now}");
+        }
+        manager.read();
+        let now = upward.next_turn().unwrap();
+        upward.turn(now, 0, &serving(1), false);
+        let read = manager.read();
+        assert_eq!(read.iter().filter(|datagram| *datagram == "WATCHDOG=1").count(), 1, "{read:?}");
+        assert_eq!(upward.next_turn(), Some(now + Duration::from_millis(20)));
+    }
+
+    #[test]
+    fn a_ping_is_sent_though_something_else_is_said_as_well() {
+        let (manager, mut upward) = Manager::new(Some(Duration::from_millis(1000)));
+        upward.turn(at(0), 0, &serving(1), false);
+        assert_eq!(manager.read(), ["READY=1 STATUS=2 of 2 workers online, generation 1", "WATCHDOG=1"]);
+    }
+
+    #[test]
+    fn a_manager_that_never_reads_is_tried_ever_less_often_and_named_once() {
+        let (manager, mut upward) = Manager::new(Some(Duration::from_millis(100)));
+        manager.fill();
+        let (mut now, mut tries, mut named) = (at(0), Vec::new(), Vec::new());
+        while now < at(60_000) {
+            // Whatever happens in between.
+            upward.turn(now, 0, &serving(1), false);
+            upward.turn(now, 0, &serving(2), false);
+            tries.push(now.0.as_millis());
+            named.extend(upward.trouble.take().map(|_| now.0.as_millis()));
+            now = upward.next_turn().unwrap();
+        }
+        assert_eq!(tries[..8], [0, 100, 300, 700, 1500, 3100, 6300, 12700]);
+        assert_eq!(tries[8..], [22_700, 32_700, 42_700, 52_700]);
+        assert_eq!(named, [6300]);
+    }
+
+    #[test]
+    fn who_reads_again_is_told_what_is_true_then_and_nothing_older() {
+        let (manager, mut upward) = Manager::new(None);
+        upward.turn(at(0), 0, &serving(1), false);
+        manager.read();
+        manager.fill();
+        for generation in 1..20 {
+            upward.turn(at(u64::from(generation) * 1000), 0, &serving(generation), false);
+        }
+        assert_eq!(manager.read(), [""; 0]);
+        let now = upward.next_turn().unwrap();
+        upward.turn(now, 7, &serving(20), false);
+        let told = ["RELOADING=1 MONOTONIC_USEC=7", "READY=1 STATUS=2 of 2 workers online, generation 20"];
+        assert_eq!(manager.read(), told);
+        assert_eq!(upward.next_turn(), None);
+    }
+
+    /// And who has room again just before the end is told of it.
+    #[test]
+    fn the_last_words_wait_for_no_retry() {
+        let (manager, mut upward) = Manager::new(None);
+        manager.fill();
+        upward.turn(at(0), 0, &serving(1), false);
+        manager.read();
+        let stopping = Outlook { phase: Phase::Stopping, ..serving(1) };
+        upward.turn(at(1), 0, &stopping, false);
+        assert_eq!(manager.read(), [""; 0]);
+        upward.turn(at(1), 0, &stopping, true);
+        assert!(manager.read()[0].starts_with("STOPPING=1 "));
+    }
 
     #[test]
     fn silence_is_broken_at_half_the_time_and_only_where_it_is_ours() {

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A datagram is lines of `NAME=VALUE`, the last of which needs no newline, and they mean what they mean in their
-//! order. One that could not have been meant so (too long, cut, with a zero inside) is ignored as a whole.
+//! order; a `\r` at the end of a line belongs to the end. One that could not have been meant so (too long, cut, with a
+//! zero inside) is ignored as a whole.
 //!
 //! What this file does not do: know who sent it, or wait for anything. A program that asks whether it was heard sends a
 //! descriptor with `BARRIER=1`, and waits until we have closed it: that is done with every descriptor.
@@ -19,16 +20,30 @@ use super::worker::{Said, plain};
 /// No program says more at a time: what is longer was not meant for us. In bytes.
 pub(crate) const DATAGRAM_LIMIT: usize = 4096;
 
+/// Why a datagram is ignored that was cut, or is too long.
+pub(crate) const TOO_LONG: &str = "it is longer than 4096 bytes";
+
 /// What one datagram says, in its order; nothing where it says nothing that is known.
 pub(crate) fn read(datagram: &[u8]) -> impl Iterator<Item = Said> + '_ {
-    // Programs in C send the zero at the end of their string now and then.
-    let text = datagram.strip_suffix(b"\0").unwrap_or(datagram);
-    let sane = datagram.len() <= DATAGRAM_LIMIT && !text.contains(&0);
-    let lines = if sane { text } else { b"" }.split(|byte| *byte == b'\n');
-    lines.map(assignment).filter(|said| *said != Said::Unknown)
+    let text = if unfit(datagram).is_none() { text(datagram) } else { b"" };
+    text.split(|byte| *byte == b'\n').map(assignment).filter(|said| *said != Said::Unknown)
+}
+
+/// Why a datagram cannot have been meant for us.
+pub(crate) fn unfit(datagram: &[u8]) -> Option<&'static str> {
+    if datagram.len() > DATAGRAM_LIMIT {
+        return Some(TOO_LONG);
+    }
+    text(datagram).contains(&0).then_some("it has a zero byte inside")
+}
+
+/// Programs in C send the zero at the end of their string now and then.
+fn text(datagram: &[u8]) -> &[u8] {
+    datagram.strip_suffix(b"\0").unwrap_or(datagram)
 }
 
 fn assignment(line: &[u8]) -> Said {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
     let name = line.split(|byte| *byte == b'=').next().unwrap_or_default();
     // The words of the notice descriptor have names of their own, and mean nothing here.
     if name.len() == line.len() || !name.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'_') {
@@ -75,6 +90,14 @@ mod tests {
     }
 
     #[test]
+    fn a_carriage_return_belongs_to_the_end_of_a_line() {
+        let twice = [ONLINE, status("a"), ONLINE];
+        assert_eq!(said(b"READY=1\r\nSTATUS=a\r\nREADY=1\r"), twice);
+        assert_eq!(said(b"EXTEND_TIMEOUT_USEC=5\r\n"), [Said::Extend(Duration::from_micros(5))]);
+        assert_eq!(said(b"READY=1\r\r\nREADY\r=1"), [], "one, and only at the end");
+    }
+
+    #[test]
     fn all_others_mean_nothing_and_hide_nothing() {
         for other in [
             "MAINPID=1",
@@ -118,6 +141,11 @@ mod tests {
         let long = |length: usize| [b"READY=1\nSTATUS=".to_vec(), vec![b'x'; length - 15]].concat();
         assert_eq!(said(&long(4096)).len(), 2);
         assert_eq!(said(&long(4097)), []);
+        assert_eq!(unfit(&long(4097)), Some("it is longer than 4096 bytes"));
+        assert_eq!(unfit(b"READY=1\0\0"), Some("it has a zero byte inside"));
+        for good in [b"READY=1\0".as_slice(), b"MAINPID=1", b"", &long(4096)] {
+            assert_eq!(unfit(good), None);
+        }
     }
 
     #[test]

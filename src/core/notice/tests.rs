@@ -33,7 +33,32 @@ fn serving(fault: Fault) -> Failure {
 
 fn boot_failed(fault: Fault, heard: Heard, listeners: &[&str]) -> Notice {
     let listeners = listeners.iter().map(|address| (*address).to_string()).collect();
-    Notice::BootFailed { failure: starting(fault), heard, listeners }
+    Notice::BootFailed { failure: starting(fault), heard, channel: Channel::NoticeFd, listeners }
+}
+
+fn boot_failed_in_datagrams(heard: Heard, listeners: &[&str]) -> Notice {
+    let mut notice = boot_failed(Fault::Late(seconds(60)), heard, listeners);
+    if let Notice::BootFailed { channel, .. } = &mut notice {
+        *channel = Channel::Datagrams;
+    }
+    notice
+}
+
+/// Under `--protocol systemd` the notice fd is not the way.
+#[test]
+fn who_is_to_speak_in_datagrams_is_told_so_and_nothing_of_the_notice_fd() {
+    for heard in [Heard::Nothing, Heard::Words, Heard::End] {
+        assert_eq!(
+            boot_failed_in_datagrams(heard, &["[::]:8000"]).to_string(),
+            "cannot start: worker 3 (pid 4711) did not say READY=1 on NOTIFY_SOCKET within 60s (srvwrap holds \
+             [::]:8000: listen on the descriptor in LISTEN_FD, then say it with sd_notify, or use --ready after=2s)"
+        );
+        assert_eq!(
+            boot_failed_in_datagrams(heard, &[]).to_string(),
+            "cannot start: worker 3 (pid 4711) did not say READY=1 on NOTIFY_SOCKET within 60s (say it with sd_notify \
+             when ready, or use --ready exec)"
+        );
+    }
 }
 
 fn worker(news: WorkerNews) -> Notice {
@@ -122,7 +147,12 @@ fn boots_without_advice() -> Vec<(Notice, &'static str)> {
             "cannot start: worker 3 (pid 4711) said offline (no licence) while starting",
         ),
         (
-            Notice::BootFailed { failure: serving(exited(0)), heard: Heard::Words, listeners: vec![] },
+            Notice::BootFailed {
+                failure: serving(exited(0)),
+                heard: Heard::Words,
+                channel: Channel::NoticeFd,
+                listeners: vec![],
+            },
             "cannot start: worker 3 (pid 4711) exited with status 0 after 95s online",
         ),
         (

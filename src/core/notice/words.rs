@@ -8,7 +8,7 @@ use crate::wire::control::message::Outcome;
 
 use super::{Busy, DeployNews, Failure, Fault, Next, Notice, Refusal, ScaleNews, Who, WorkerNews};
 use crate::core::worker::{Asked, Heard};
-use crate::core::{Asker, Ending, Mended};
+use crate::core::{Asker, Channel, Ending, Mended};
 
 impl Display for Notice {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -30,7 +30,15 @@ impl Display for Notice {
             Notice::WorkerFailed { failure, next, untold } => {
                 write!(f, "{failure}, as {untold} before it; {next}")
             }
-            Notice::BootFailed { failure, heard, listeners } => boot_failed(f, failure, *heard, listeners),
+            Notice::BootFailed {
+                failure: Failure { who, fault: Fault::Late(limit), .. },
+                channel: Channel::Datagrams,
+                listeners,
+                ..
+            } => mute(f, *who, *limit, listeners),
+            Notice::BootFailed { failure, heard, listeners, .. } => {
+                boot_failed(f, failure, *heard, listeners)
+            }
             Notice::Booted { count, after } => {
                 write!(f, "workers online: {count}, after {}", Seconds(*after))
             }
@@ -324,6 +332,16 @@ fn boot_failed(f: &mut Formatter<'_>, failure: &Failure, heard: Heard, listeners
             write!(f, "cannot start: {failure} (if the address was in use: {holds}, do not bind {them})")
         }
         (_, _) => write!(f, "cannot start: {failure}"),
+    }
+}
+
+/// Of a program that is to speak as to systemd: what it has to do with its notice fd is of no interest to anybody.
+fn mute(f: &mut Formatter<'_>, who: Who, limit: Duration, listeners: &[String]) -> fmt::Result {
+    let limit = Seconds(limit);
+    write!(f, "cannot start: {who} did not say READY=1 on NOTIFY_SOCKET within {limit} (")?;
+    match listeners {
+        [] => write!(f, "say it with sd_notify when ready, or use --ready exec)"),
+        some => write!(f, "{}, then say it with sd_notify, or use --ready after=2s)", Holds(some)),
     }
 }
 

@@ -69,7 +69,7 @@ pub(super) struct Stage {
     /// Whether there are processes that are nobody's worker.
     pub(super) strangers: bool,
     pub(super) ended: Option<u8>,
-    now: Time,
+    pub(super) now: Time,
     start: Time,
     /// The newest worker of each generation and slot.
     newest: BTreeMap<(u32, u32), WorkerId>,
@@ -86,6 +86,7 @@ pub(super) struct Stage {
 pub(super) fn policy() -> Policy {
     Policy {
         ready: Ready::Notify,
+        channel: crate::core::Channel::NoticeFd,
         on_crash: OnCrash::Respawn,
         stop_signal: StopSignal::Auto,
         online_timeout: Duration::from_secs(60),

@@ -79,7 +79,8 @@ impl Supervisor {
                 let code = self.boot_code(&failure.fault);
                 let heard = self.workers.get(&id).map_or(Heard::Nothing, |worker| worker.heard);
                 let listeners = self.listeners.clone();
-                self.fail_with(now, Notice::BootFailed { failure, heard, listeners }, code);
+                let channel = self.policy.channel;
+                self.fail_with(now, Notice::BootFailed { failure, heard, channel, listeners }, code);
             }
         }
     }

@@ -3,12 +3,12 @@
 //! Short, because it is asked for after everything that happens. What people want to know is in `status.rs`.
 
 use crate::core::worker::{State, Worker};
-use crate::core::{Asker, Time};
+use crate::core::{Asker, Notice, Time};
 
 use super::{Activity, Supervisor};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Outlook {
+pub(crate) struct Outlook<'a> {
     pub(crate) phase: Phase,
     /// The committed generation, after boot.
     pub(crate) generation: Option<u32>,
@@ -23,6 +23,8 @@ pub(crate) struct Outlook {
     pub(crate) leaving: u32,
     /// When what is waited for is over at the latest; nothing while it serves.
     pub(crate) until: Option<Time>,
+    /// Why the last deploy, or the boot, has not come off.
+    pub(crate) failed: Option<&'a Notice>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +41,7 @@ pub(crate) enum Phase {
 }
 
 impl Supervisor {
-    pub(crate) fn outlook(&self, now: Time) -> Outlook {
+    pub(crate) fn outlook(&self, now: Time) -> Outlook<'_> {
         let phase = self.phase();
         let deploy = self.deploy_status();
         let own = self.activity.deadline();
@@ -61,7 +63,14 @@ impl Supervisor {
             of_deploy: deploy.map_or((0, 0), |deploy| (deploy.count, deploy.online)),
             leaving,
             until,
+            failed: self.last_failed(),
         }
+    }
+
+    /// Nothing where a stop has cut it short, which is no fault of it.
+    fn last_failed(&self) -> Option<&Notice> {
+        let last = self.history.last().filter(|last| !last.live)?;
+        last.end.as_ref().map(|end| &end.notice).filter(|why| **why != Notice::CutShort)
     }
 
     fn phase(&self) -> Phase {

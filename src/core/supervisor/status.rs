@@ -173,7 +173,8 @@ impl Supervisor {
             .filter_map(|(number, slot)| {
                 let retry_at = slot.retry_at()?;
                 let failures = slot.backoff.in_a_row(Duration::ZERO);
-                let failure = slot.failure.as_ref().map(|(_, failure)| failure.clone());
+                let failure = slot.failure.as_ref().map(|(_, failure)| failure);
+                let failure = slot.leaves.as_ref().or(failure).cloned();
                 Some(WaitingStatus { slot: number, retry_in: retry_at - now, failures, failure })
             })
             .collect()

@@ -63,6 +63,8 @@ impl Supervisor {
                 let retry_at = now.max(since + OFFLINE_EVERY);
                 if let Some(slot) = self.serving_slot(who.slot) {
                     slot.replace(id, retry_at);
+                    let (fault, served) = (fault.clone(), Some(now - since));
+                    slot.leaves = Some(Failure { who, fault, served });
                 }
                 self.tell_offline(who, fault);
             }
@@ -150,6 +152,7 @@ impl Supervisor {
         let Some(slot) = self.serving.as_mut().and_then(|serving| serving.slot(number)) else { return };
         let retry_at = slot.lost(now, id, failure.served, &mut self.random);
         slot.failure = Some((now, failure.clone()));
+        slot.leaves = None;
         let telling = slot.backoff.telling(now);
         let exit_code = failure.fault.exit_code().filter(|_| self.policy.on_crash == OnCrash::Exit);
         if self.grows(number) {

@@ -33,7 +33,9 @@ impl EventLoop {
             slot: waiting.slot,
             retry_in: waiting.retry_in,
             failures: waiting.failures,
-            message: waiting.failure.map(|failure| failure.to_string()).unwrap_or_default(),
+            message: waiting
+                .failure
+                .map_or_else(|| "its worker is to be replaced".into(), |failure| failure.to_string()),
         });
         let workers = workers.into_iter().map(|worker| {
             let usage = i32::try_from(worker.pid).ok().and_then(Pid::new).and_then(measure::usage);

@@ -11,12 +11,15 @@
 
 use std::time::Duration;
 
-use crate::core::{Outlook, Phase, Time};
+use crate::core::{Notice, Outlook, Phase, Time};
 
 /// A status is not followed by another one before this.
 const STATUS_EVERY: Duration = Duration::from_millis(500);
 /// From our own deadline to that of the manager: what KILL, the logs and our own end take.
 const MARGIN: Duration = Duration::from_secs(10);
+
+/// Of the words why a deploy has failed, in characters: more than a line of a terminal is read by nobody.
+const REASON_LIMIT: usize = 160;
 
 /// What the manager was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +57,7 @@ impl Truth {
     }
 
     /// The datagrams that are to be sent now. `usec` is the time that the manager knows.
-    pub(super) fn told(&mut self, now: Time, usec: u64, outlook: &Outlook) -> Vec<String> {
+    pub(super) fn told(&mut self, now: Time, usec: u64, outlook: &Outlook<'_>) -> Vec<String> {
         let mut datagrams = self.turns(usec, outlook);
         let mut lines: Vec<String> = datagrams.pop().into_iter().collect();
         let status = status(outlook);
@@ -73,7 +76,7 @@ impl Truth {
     }
 
     /// What has turned since it was last told, each turn a datagram.
-    fn turns(&mut self, usec: u64, outlook: &Outlook) -> Vec<String> {
+    fn turns(&mut self, usec: u64, outlook: &Outlook<'_>) -> Vec<String> {
         let mut turns = Vec::new();
         let ready = || "READY=1".to_string();
         if outlook.phase == Phase::Stopping {
@@ -111,35 +114,67 @@ impl Truth {
     }
 }
 
-fn status(outlook: &Outlook) -> String {
+fn status(outlook: &Outlook<'_>) -> String {
     let Outlook { count, online, begun, leaving, of_deploy: (all_new, new), .. } = outlook;
     let generation = outlook.generation.unwrap_or(*begun);
+    let failed = outlook.failed.map(reason);
+    let workers = |count: u32| if count == 1 { "worker" } else { "workers" };
+    let of_all = format!("{online} of {count} {} online", workers(*count));
     match outlook.phase {
-        Phase::Booting => format!("booting: {online} of {count} workers online"),
-        Phase::Serving => format!("{online} of {count} workers online, generation {generation}"),
+        Phase::Booting => format!("booting: {of_all}"),
+        Phase::Serving | Phase::Undoing => {
+            let failed = failed.map_or(String::new(), |failed| format!("; {failed}"));
+            format!("{of_all}, generation {generation}{failed}")
+        }
         Phase::Deploying => format!("deploying generation {begun}: {new} of {all_new} online"),
         Phase::Draining => format!("generation {generation} online, {leaving} of the old workers left"),
-        Phase::Undoing => {
-            format!("deploy {begun} failed: {online} of {count} workers online, generation {generation}")
-        }
-        Phase::Stopping => format!("stopping: {leaving} workers left"),
+        // A boot that has failed: nothing that comes later says why.
+        Phase::Stopping if outlook.generation.is_none() && failed.is_some() => failed.unwrap_or_default(),
+        Phase::Stopping => format!("stopping: {leaving} {} left", workers(*leaving)),
     }
+}
+
+/// As `deploy 3 failed: worker 0 (pid 7) exited with status 1 while starting`: one line, of so many characters at most.
+fn reason(failed: &Notice) -> String {
+    let words = failed.to_string();
+    // Which generation serves is said already.
+    let short = words.rsplit_once("; generation ").map_or(words.as_str(), |(short, _)| short);
+    let line =
+        short.chars().map(|letter| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter });
+    let mut line: String = line.take(REASON_LIMIT + 1).collect();
+    if let Some((cut, _)) = line.char_indices().nth(REASON_LIMIT) {
+        line.truncate(cut);
+        line.push('…');
+    }
+    line
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::{DeployNews, Fault};
 
     fn at(milliseconds: u64) -> Time {
         Time(Duration::from_millis(milliseconds))
     }
 
-    fn outlook(phase: Phase, generation: Option<u32>, begun: u32) -> Outlook {
-        Outlook { phase, generation, count: 2, online: 0, begun, of_deploy: (2, 0), leaving: 0, until: None }
+    fn outlook(phase: Phase, generation: Option<u32>, begun: u32) -> Outlook<'static> {
+        let (until, failed) = (None, None);
+        Outlook {
+            phase,
+            generation,
+            count: 2,
+            online: 0,
+            begun,
+            of_deploy: (2, 0),
+            leaving: 0,
+            until,
+            failed,
+        }
     }
 
     /// One second a look; what is told, without status.
-    fn turns(looks: &[Outlook]) -> Vec<String> {
+    fn turns(looks: &[Outlook<'_>]) -> Vec<String> {
         let mut truth = Truth::new();
         let told = (1..).zip(looks).flat_map(|(second, look)| truth.told(at(second * 1000), second, look));
         let without_status = |datagram: String| {
@@ -221,11 +256,50 @@ mod tests {
             (Phase::Serving, "1 of 2 workers online, generation 1"),
             (Phase::Deploying, "deploying generation 2: 4 of 5 online"),
             (Phase::Draining, "generation 1 online, 3 of the old workers left"),
-            (Phase::Undoing, "deploy 2 failed: 1 of 2 workers online, generation 1"),
+            (Phase::Undoing, "1 of 2 workers online, generation 1"),
             (Phase::Stopping, "stopping: 3 workers left"),
         ] {
             assert_eq!(status(&Outlook { phase, ..look.clone() }), words);
         }
+    }
+
+    #[test]
+    fn one_worker_is_one() {
+        let look = Outlook { count: 1, online: 1, leaving: 1, ..outlook(Phase::Serving, Some(1), 1) };
+        for (phase, words) in [
+            (Phase::Booting, "booting: 1 of 1 worker online"),
+            (Phase::Serving, "1 of 1 worker online, generation 1"),
+            (Phase::Stopping, "stopping: 1 worker left"),
+        ] {
+            assert_eq!(status(&Outlook { phase, ..look.clone() }), words);
+        }
+    }
+
+    fn deploy_failed(why: &str) -> Notice {
+        let fault = Fault::NotSpawned(why.to_string());
+        Notice::Deploy { generation: 3, news: DeployNews::Cut { fault, keeps: Some(2) } }
+    }
+
+    #[test]
+    fn a_deploy_that_has_failed_is_in_the_status_until_another_one() {
+        let failed = deploy_failed("no\nroom");
+        let look = Outlook { failed: Some(&failed), online: 2, ..outlook(Phase::Serving, Some(2), 3) };
+        let words = "2 of 2 workers online, generation 2; deploy 3 failed: no\u{fffd}room";
+        assert_eq!(status(&look), words);
+        assert_eq!(status(&Outlook { phase: Phase::Undoing, ..look.clone() }), words);
+        let stopping = Outlook { phase: Phase::Stopping, leaving: 2, ..look.clone() };
+        assert_eq!(status(&stopping), "stopping: 2 workers left");
+        let long = deploy_failed(&"é".repeat(300));
+        let long = status(&Outlook { failed: Some(&long), ..look });
+        assert!(long.ends_with("éé…") && long.chars().count() < 220, "{long}");
+    }
+
+    #[test]
+    fn a_boot_that_has_failed_says_why_until_the_end() {
+        let fault = Fault::NotSpawned("no room".to_string());
+        let failed = Notice::Deploy { generation: 1, news: DeployNews::Cut { fault, keeps: None } };
+        let look = Outlook { failed: Some(&failed), leaving: 1, ..outlook(Phase::Stopping, None, 1) };
+        assert_eq!(status(&look), "cannot start: no room");
     }
 
     #[test]

@@ -30,6 +30,23 @@ fn offline_is_replaced_at_once_and_the_old_one_may_finish_untold() {
     assert_eq!((stage.spawned(), stage.online()), (vec![], vec![(1, 0), (1, 1)]));
 }
 
+/// As one that says both at once: there is a reason to be shown while its replacement waits for its time.
+#[test]
+fn a_slot_that_waits_since_its_worker_said_offline_says_so() {
+    let mut stage = Stage::serving(1);
+    stage.ends = Ends::Never;
+    stage.says(1, 0, Said::Offline { why: "tired".to_string() });
+    let reasons = |stage: &Stage| -> Vec<String> {
+        let waiting = stage.supervisor.status(stage.now).waiting;
+        waiting.into_iter().map(|slot| slot.failure.expect("it has a reason").to_string()).collect()
+    };
+    assert_eq!(reasons(&stage), ["worker 0 (pid 101) said offline (tired) after 0ms online"]);
+    stage.seconds(5);
+    assert_eq!(reasons(&stage), [""; 0]);
+    let workers = stage.supervisor.status(stage.now).workers;
+    assert!(workers.iter().all(|worker| worker.last_failure.is_none()), "it is no failure");
+}
+
 #[test]
 fn the_stop_limit_of_an_offline_worker_runs_from_the_moment_when_its_replacement_is_online() {
     let mut stage = Stage::serving(1);
