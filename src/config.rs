@@ -19,12 +19,13 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(crate) use address::{Address, Listener, is_listener_name};
+pub(crate) use address::{Address, Listener};
 pub(crate) use inherited::HandedIn;
 pub(crate) use unix::UnixAccess;
 
 use crate::cli::{Given, Options, Typed, UsageError, Verb};
-use crate::core::{Channel, OnCrash, Policy, Ready, StopSignal};
+use crate::core::{OnCrash, Policy, Ready, StopSignal};
+use crate::handover::Protocol;
 use crate::logs::Logs;
 use crate::signal_names::signal_number;
 use crate::units::parse_duration;
@@ -137,29 +138,6 @@ pub(crate) enum LogStream {
     Stdout,
     Stderr,
     Notices,
-}
-
-/// How workers are handed the listeners. What each of them is: see `handover.rs`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Protocol {
-    Srvwrap,
-    Systemd,
-    ServerStarter,
-    Einhorn,
-    /// The one listener as their standard input.
-    Stdin,
-}
-
-impl Protocol {
-    /// Where its programs say that they are online.
-    fn channel(self) -> Channel {
-        match self {
-            Protocol::Systemd => Channel::Datagrams,
-            Protocol::Srvwrap | Protocol::ServerStarter | Protocol::Einhorn | Protocol::Stdin => {
-                Channel::NoticeFd
-            }
-        }
-    }
 }
 
 /// What a worker reads as its standard input.

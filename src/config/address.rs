@@ -20,6 +20,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::cli::{Given, UsageError, shown};
+use crate::handover::is_listener_name;
 
 /// A socket to hold, and what workers know it by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -219,12 +220,6 @@ fn listener(text: &[u8], directory: &Path) -> Result<Listener, AddressError> {
 fn name(bytes: &[u8]) -> Result<String, AddressError> {
     let name = String::from_utf8(bytes.to_vec()).map_err(|_| AddressError::BadName)?;
     if is_listener_name(&name) { Ok(name) } else { Err(AddressError::BadName) }
-}
-
-/// Whether a listener can be named so.
-pub(crate) fn is_listener_name(name: &str) -> bool {
-    let letters = name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
-    letters && !name.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn address(text: &[u8], directory: &Path) -> Result<Address, AddressError> {

@@ -16,8 +16,9 @@ use std::path::{Path, PathBuf};
 
 use mio::{Interest, Poll};
 
-use crate::config::{Config, Protocol};
+use crate::config::Config;
 use crate::core::{Event, WorkerId};
+use crate::handover::Protocol;
 use crate::log::Log;
 use crate::sys::children::Pid;
 use crate::sys::control::ControlSocket;

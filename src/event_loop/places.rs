@@ -19,8 +19,9 @@ use std::time::Duration;
 
 use mio::{Interest, Poll};
 
-use crate::config::{Config, Protocol};
+use crate::config::Config;
 use crate::core::Time;
+use crate::handover::Protocol;
 use crate::log::Log;
 use crate::sys::control::{ControlCause, ControlSocket};
 use crate::sys::notify_socket::NotifySocket;

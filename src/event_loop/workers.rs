@@ -12,10 +12,10 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token};
 
-use crate::config::{Config, Protocol, Stdin};
+use crate::config::{Config, Stdin};
 use crate::core::{Ending, Event, Notice, Time, WorkerId};
 use crate::environment::{self, Facts};
-use crate::handover::{Arranged, Handover, Unfit};
+use crate::handover::{Arranged, Handover, Protocol, Unfit};
 use crate::sys::children::{self, Dead, Pid, WaitStatus};
 use crate::sys::failure::{ExecResult, Failure, ProgramFault, exec_result};
 use crate::sys::notice_fd::{self, Received, notice_pair};

@@ -15,7 +15,6 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::{Handover, Unfit};
-use crate::config::is_listener_name;
 
 /// What is to be filled in.
 #[derive(Clone, Copy)]
@@ -98,4 +97,10 @@ fn doubled(text: &[u8]) -> Option<&[u8]> {
 /// As in bash's `exec {fd}>log`, which is a variable's name.
 fn redirects(behind: &[u8]) -> bool {
     matches!(behind.first(), Some(b'<' | b'>'))
+}
+
+/// Whether the operator can name a listener so.
+pub(crate) fn is_listener_name(name: &str) -> bool {
+    let letters = name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+    letters && !name.bytes().all(|byte| byte.is_ascii_digit())
 }
