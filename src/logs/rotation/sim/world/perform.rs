@@ -79,7 +79,7 @@ impl World {
             self.leave(file);
         }
         self.disk.files[file].began = self.disk.files[file].began.max(self.wall);
-        // That it is another one is not seen where it is no smaller; then a rename that has failed is not yet tried again.
+        // That it is another one is not seen where it is no smaller: a rename that has failed is not yet tried again.
         let is_as_large = |open: usize| self.disk.files[open].size() <= self.disk.files[file].size();
         let is_like_it = self.open.is_some_and(|open| open != file && is_as_large(open));
         self.disk.files[file].may_be_large |= is_like_it && self.failed_at.contains_key(&Kind::Rename);
