@@ -20,7 +20,7 @@ pub(crate) mod terminal;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -139,16 +139,28 @@ impl Starting {
 }
 
 pub(crate) fn write_file(directory: &Path, name: &str, text: &str) -> PathBuf {
-    use std::os::unix::fs::PermissionsExt;
     let path = directory.join(name);
-    // Written under another name and moved: a file that is open for writing cannot be executed, and a fork of another
-    // test thread may hold it open.
+    // Written under another name and moved, so that it is never there by half.
     let temporary = directory.join(format!("{name}.new"));
-    std::fs::write(&temporary, text).expect("a file can be written");
-    let mode = if text.starts_with("#!") { 0o755 } else { 0o644 };
-    std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(mode)).expect("our own file");
+    if text.starts_with("#!") {
+        write_executable(&temporary, text);
+    } else {
+        std::fs::write(&temporary, text).expect("a file can be written");
+    }
     std::fs::rename(&temporary, &path).expect("in one directory");
     path
+}
+
+/// By a process of its own: a file that is open for writing cannot be executed, and a fork of another test thread would
+/// hold open what is open here.
+fn write_executable(path: &Path, text: &str) {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "cat >\"$0\" && chmod 755 \"$0\""]).arg(path).stdin(Stdio::piped());
+    let mut writing = shell.spawn().expect("there is a shell");
+    let mut stdin = writing.stdin.take().expect("it is piped");
+    stdin.write_all(text.as_bytes()).expect("it reads");
+    drop(stdin);
+    assert!(writing.wait().expect("it is ours").success(), "{} cannot be written", path.display());
 }
 
 impl Srvwrap {
