@@ -44,8 +44,12 @@ pub(crate) fn arguments(pid: i32) -> Vec<Vec<u8>> {
 
 /// Words that each end with a zero byte.
 fn words(pid: i32, file: &str) -> Vec<Vec<u8>> {
-    let mut bytes = fs::read(format!("/proc/{pid}/{file}")).expect("a process of ours");
-    assert_eq!(bytes.pop(), Some(0), "the last word of {file} ends too");
+    let mut bytes = Vec::new();
+    // While it becomes another program it has none.
+    super::wait_until(&format!("the last word of {file} ends too"), || {
+        bytes = fs::read(format!("/proc/{pid}/{file}")).expect("a process of ours");
+        bytes.pop() == Some(0)
+    });
     bytes.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
 }
 
