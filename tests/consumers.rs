@@ -12,9 +12,9 @@
 //! | php-cgi | fd 0 | nothing |
 //! | Java | fd 0 | nothing |
 //!
-//! Two workers are replaced twice under load, and not one request is lost (but see uvicorn). The clients take a new connection for each
-//! request: most of these servers cut idle connections at once when they stop, which loses requests whoever supervises
-//! them.
+//! Two workers are replaced twice under load, and not one request is lost (but see uvicorn). The clients take a new
+//! connection for each request: most of these servers cut idle connections at once when they stop, which loses requests
+//! whoever supervises them.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
