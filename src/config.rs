@@ -70,6 +70,15 @@ pub(crate) struct ControlPath {
     pub(crate) given: bool,
 }
 
+impl ControlPath {
+    /// Where another socket goes with it: its path, and this behind it.
+    pub(crate) fn beside(&self, suffix: &str) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push(suffix);
+        path.into()
+    }
+}
+
 /// What `srvwrap start` was told beside what [`Config`] has.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Daemon {

@@ -10,9 +10,9 @@
 //! What this file does not do: know how an ack looks (`wire::worker`).
 
 use std::collections::VecDeque;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use mio::{Interest, Poll};
 
@@ -52,7 +52,7 @@ impl Acks {
     pub(super) fn open(config: &Config, poll: &Poll, log: &mut Log) -> Acks {
         let mut socket = None;
         if config.protocol == Protocol::Einhorn {
-            match bind(&config.control.path, poll) {
+            match bind(&config.control.beside(".einhorn"), poll) {
                 Ok(bound) => socket = Some(bound),
                 Err(why) => log.remark(&format_args!("{why}; workers can ack by EINHORN_SOCK_FD only")),
             }
@@ -109,10 +109,8 @@ impl Speaker {
 }
 
 /// An error is a sentence.
-fn bind(control: &Path, poll: &Poll) -> Result<ControlSocket, String> {
-    let mut path: OsString = control.into();
-    path.push(".einhorn");
-    let socket = ControlSocket::bind(&PathBuf::from(path)).map_err(|error| error.to_string())?;
+fn bind(path: &Path, poll: &Poll) -> Result<ControlSocket, String> {
+    let socket = ControlSocket::bind(path).map_err(|error| error.to_string())?;
     watch(poll, &socket.as_fd(), ACKS, Interest::READABLE)
         .map_err(|error| format!("cannot watch {}: {error}", socket.path().display()))?;
     Ok(socket)

@@ -11,10 +11,9 @@
 //! What this file does not do: bind listeners (`listeners.rs`), or answer who comes by the control socket
 //! (`control.rs`).
 
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::{self, Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use mio::{Interest, Poll};
@@ -139,10 +138,7 @@ impl Places {
 /// Beside the control socket. Where that cannot be, and nobody has said where it is to be, a name will do that is no
 /// file's; not every program knows such names.
 fn notify_socket(config: &Config, poll: &Poll, log: &mut Log) -> Result<NotifySocket, String> {
-    let control = path::absolute(&config.control.path).unwrap_or_else(|_| config.control.path.clone());
-    let mut name: OsString = control.into_os_string();
-    name.push(".notify");
-    let socket = NotifySocket::bind(&PathBuf::from(name)).or_else(|error| {
+    let socket = NotifySocket::bind(&config.control.beside(".notify")).or_else(|error| {
         if config.control.given {
             return Err(format!("{error} (--socket PATH puts it beside PATH)"));
         }

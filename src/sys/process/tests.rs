@@ -26,37 +26,27 @@ fn given() -> Given {
 }
 
 impl Given {
-    fn start(&self, argv: &[OsString], descriptors: &[BorrowedFd<'_>]) -> Result<Spawned, Failure> {
-        let Given { environment, directory, .. } = self;
-        let (stdout, stderr) = (Output::Inherit, Output::Inherit);
-        let image = Image {
+    fn image<'a>(&'a self, argv: &'a [OsString]) -> Image<'a> {
+        Image {
             argv,
-            environment,
-            directory,
+            environment: &self.environment,
+            directory: self.directory,
             pid_variable: None,
             stdin: Stdin::Null,
-            stdout,
-            stderr,
-            descriptors,
-        };
-        spawn(&image, &self.startup)
+            stdout: Output::Inherit,
+            stderr: Output::Inherit,
+            descriptors: &[],
+        }
+    }
+
+    fn start(&self, argv: &[OsString], descriptors: &[BorrowedFd<'_>]) -> Result<Spawned, Failure> {
+        spawn(&Image { descriptors, ..self.image(argv) }, &self.startup)
     }
 
     /// What `sh -c script` with these outputs left behind, once it has ended with 0.
     fn run(&self, script: &str, stdout: Output<'_>, stderr: Output<'_>) {
-        let Given { environment, directory, .. } = self;
         let argv = ["sh", "-c", script].map(OsString::from);
-        let argv = argv.as_slice();
-        let image = Image {
-            argv,
-            environment,
-            directory,
-            pid_variable: None,
-            stdin: Stdin::Null,
-            stdout,
-            stderr,
-            descriptors: &[],
-        };
+        let image = Image { stdout, stderr, ..self.image(&argv) };
         assert_eq!(status(spawn(&image, &self.startup).unwrap().pid), 0);
     }
 
