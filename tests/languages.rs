@@ -9,35 +9,40 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::harness::examples::Language;
 use crate::harness::http::{Connection, Target, get};
 use crate::harness::{Srvwrap, examples, is_alive, require, srvwrap, wait_until};
 
-/// A server in Python that is replaced under its clients.
 #[test]
-fn python_serves_survives_a_deploy_and_drains() {
-    let Some(program) = examples::python() else { return };
-    serves_survives_a_deploy_and_drains(&program);
+fn node_serves_and_finishes() {
+    serves_and_finishes(&examples::NODE);
 }
 
-/// A server in node, with the lines of the protocol in and out of node's own channel.
 #[test]
-fn node_serves_survives_a_deploy_and_drains() {
-    let Some(program) = examples::node() else { return };
-    serves_survives_a_deploy_and_drains(&program);
+fn python_serves_and_finishes() {
+    serves_and_finishes(&examples::PYTHON);
 }
 
-/// A program without a runtime.
 #[test]
-fn rust_serves_survives_a_deploy_and_drains() {
-    let Some(program) = examples::rust() else { return };
-    serves_survives_a_deploy_and_drains(&program);
+fn rust_serves_and_finishes() {
+    serves_and_finishes(&examples::RUST);
 }
 
-/// The word comes from the shell, before the program that it becomes accepts, and that program says it once more.
+/// The word comes from the shell, before the program that it becomes accepts, and that program says it once more. Told
+/// to finish between the two, it ends by the signal, with nothing in its hands.
 #[test]
-fn a_shell_script_that_says_online_and_becomes_a_server_serves_and_drains() {
-    let Some(program) = examples::sh() else { return };
+fn sh_serves_and_finishes() {
+    let Some(program) = examples::SH.with(&[]) else { return };
     serves_survives_a_deploy_and_drains(&program);
+    is_replaced_when_it_says_offline(&program);
+}
+
+fn serves_and_finishes(language: &Language) {
+    let Some(program) = language.with(&[]) else { return };
+    serves_survives_a_deploy_and_drains(&program);
+    exits_with_0_when_it_is_told_to_finish(language);
+    finishes_by_the_line_alone(language);
+    is_replaced_when_it_says_offline(&program);
 }
 
 fn serves_survives_a_deploy_and_drains(program: &[OsString]) {
@@ -84,51 +89,41 @@ fn serving(program: &[OsString]) -> crate::harness::Starting {
 
 /// The process that is told ends by itself with 0, not by the signal, and not with an error on its way out. The shell
 /// around it is there to see the status; as the program is `sh`, node has to read the descriptor without its channel.
-#[test]
-fn the_examples_exit_with_0_when_they_are_told_to_finish() {
-    let programs = [examples::python(), examples::node(), examples::rust()];
-    for program in programs.into_iter().flatten() {
-        // A shell that handles a signal waits for its child first, and the child starts without that handler.
-        let shell = ["sh", "-c", r#"trap : TERM; "$@"; echo "status $?""#, "sh"].map(OsString::from);
-        let mut srvwrap = serving(&[&shell[..], &program].concat()).online();
-        srvwrap.signal(Signal::SIGHUP);
-        srvwrap.wait_for("deploy 2 done");
-        let log = srvwrap.stop();
-        assert_eq!(log.matches("status ").count(), 4, "two of each generation");
-        assert_eq!(log.matches("status 0").count(), 4, "{log}");
-    }
+fn exits_with_0_when_it_is_told_to_finish(language: &Language) {
+    // A shell that handles a signal waits for its child first, and the child starts without that handler.
+    let shell = ["sh", "-c", r#"trap : TERM; "$@"; echo "status $?""#, "sh"].map(OsString::from);
+    let options = language.options.iter().map(OsString::from).collect::<Vec<_>>();
+    let Some(program) = language.program() else { return };
+    let mut srvwrap = serving(&[&options[..], &shell, &program].concat()).online();
+    srvwrap.signal(Signal::SIGHUP);
+    srvwrap.wait_for("deploy 2 done");
+    let log = srvwrap.stop();
+    assert_eq!(log.matches("status ").count(), 4, "two of each generation");
+    assert_eq!(log.matches("status 0").count(), 4, "{log}");
 }
 
 /// With `--stop-signal none` the line is all that a worker is told. Every client reads it.
-#[test]
-fn the_examples_finish_by_the_line_alone() {
-    let programs = [examples::python(), examples::node(), examples::rust()];
-    for program in programs.into_iter().flatten() {
-        let mut srvwrap =
-            serving(&[&["--stop-signal", "none"].map(OsString::from)[..], &program].concat()).online();
-        let target = Target::Port(srvwrap.port());
-        get(&target, "/").expect("it answers");
-        let log = srvwrap.stop();
-        assert!(!log.contains("killed"), "{log}");
-    }
+fn finishes_by_the_line_alone(language: &Language) {
+    let Some(program) = language.with(&["--stop-signal", "none"]) else { return };
+    let mut srvwrap = serving(&program).online();
+    let target = Target::Port(srvwrap.port());
+    get(&target, "/").expect("it answers");
+    let log = srvwrap.stop();
+    assert!(!log.contains("killed"), "{log}");
 }
 
 /// A worker that asks to be replaced gets no signal, has its replacement, and ends by itself.
-#[test]
-fn the_examples_are_replaced_when_they_say_offline() {
-    let programs = [examples::python(), examples::node(), examples::rust()];
-    for program in programs.into_iter().flatten() {
-        let mut srvwrap = serving(&program).online();
-        let target = Target::Port(srvwrap.port());
-        let who = get(&target, "/offline").expect("it answers first").by();
-        srvwrap.wait_for_all(&[
-            &format!("worker {} (pid {}) said offline: asked to", who.slot, who.pid),
-            &format!("worker {} (pid {}) ended, as it had said", who.slot, who.pid),
-        ]);
-        wait_until("its slot is filled again", || srvwrap.worker_pids().get(&who.slot) != Some(&who.pid));
-        assert_ne!(get(&target, "/").expect("somebody answers").by().pid, who.pid);
-        srvwrap.stop();
-    }
+fn is_replaced_when_it_says_offline(program: &[OsString]) {
+    let mut srvwrap = serving(program).online();
+    let target = Target::Port(srvwrap.port());
+    let who = get(&target, "/offline").expect("it answers first").by();
+    srvwrap.wait_for_all(&[
+        &format!("worker {} (pid {}) said offline: asked to", who.slot, who.pid),
+        &format!("worker {} (pid {}) ended, as it had said", who.slot, who.pid),
+    ]);
+    wait_until("its slot is filled again", || srvwrap.worker_pids().get(&who.slot) != Some(&who.pid));
+    assert_ne!(get(&target, "/").expect("somebody answers").by().pid, who.pid);
+    srvwrap.stop();
 }
 
 /// A server as it is written for the Node tools: the word by `process.send`, the end by `process.on('message')`. It
@@ -343,9 +338,10 @@ fn a_server_under_npm_start_ends_the_boot_after_the_hint() {
 #[test]
 fn the_table_of_clients_gives_the_length_of_each_file() {
     let table = std::fs::read_to_string(examples::client("README.md")).expect("it is there");
-    for file in ["node/srvwrap.js", "python/srvwrap.py", "rust/srvwrap.rs", "sh/srvwrap.sh"] {
+    for Language { name, client: file, .. } in examples::ALL {
         let lines = std::fs::read_to_string(examples::client(file)).expect("it is there").lines().count();
-        let row = format!("[`{file}`]({file}) | {lines} |");
+        let (directory, _) = file.split_once('/').expect("each has its directory");
+        let row = format!("| [{name}]({directory}/README.md) | [`{file}`]({file}) | {lines} |");
         assert!(table.contains(&row), "stale: this is to be in it: {row}");
         assert!((40..=120).contains(&lines), "{file} is to be read in one go");
     }

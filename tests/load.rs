@@ -24,20 +24,20 @@ const ROUNDS: u32 = 8;
 
 #[test]
 fn no_request_is_lost_in_deploys_recycles_and_scaling_of_python_workers() {
-    let Some(program) = examples::python() else { return };
+    let Some(program) = examples::PYTHON.program() else { return };
     no_request_is_lost(&program, 20);
 }
 
 /// Few deploys, since node takes the most time to start.
 #[test]
 fn no_request_is_lost_in_deploys_recycles_and_scaling_of_node_workers() {
-    let Some(program) = examples::node() else { return };
+    let Some(program) = examples::NODE.program() else { return };
     no_request_is_lost(&program, 5);
 }
 
 #[test]
 fn no_request_is_lost_in_deploys_recycles_and_scaling_of_rust_workers() {
-    let Some(program) = examples::rust() else { return };
+    let Some(program) = examples::RUST.program() else { return };
     no_request_is_lost(&program, 8);
 }
 
@@ -45,7 +45,7 @@ fn no_request_is_lost_in_deploys_recycles_and_scaling_of_rust_workers() {
 /// of three slots are taken over, taken back, and another number of workers.
 #[test]
 fn no_request_is_lost_in_deploys_of_every_kind_by_the_command() {
-    let Some(program) = examples::python() else { return };
+    let Some(program) = examples::PYTHON.program() else { return };
     let (mut srvwrap, targets) = three_workers(&program);
     let load = Load::begin(&targets);
     let words: Vec<&str> = program.iter().map(|word| word.to_str().expect("a path of ours")).collect();
@@ -219,7 +219,7 @@ fn attribute(report: &Report, deaths: &[Death]) {
 #[test]
 fn what_waits_in_an_accept_queue_survives_the_death_of_all_workers() {
     const WAITING: usize = 50;
-    let Some(program) = examples::python() else { return };
+    let Some(program) = examples::PYTHON.program() else { return };
     let (mut srvwrap, targets) = three_workers(&program);
     let workers: Vec<i32> = srvwrap.worker_pids().into_values().collect();
     for worker in &workers {

@@ -337,7 +337,7 @@ fn a_tcp_one_that_loses_its_port_ends_srvwrap_with_1() {
 /// A srvwrap as the worker of another: its listeners are those of the outer one, with their names.
 #[test]
 fn srvwrap_runs_under_srvwrap_and_both_deploy_and_nothing_is_lost() {
-    let Some(program) = examples::python() else { return };
+    let Some(program) = examples::PYTHON.program() else { return };
     let inner = [crate::harness::BINARY, "-n", "2", "--socket", "inner.sock"];
     let outer = ["-p", "127.0.0.1:0", "-p", "admin=127.0.0.1:0", "--ready", "after=500ms"];
     let mut srvwrap = srvwrap(outer.iter().chain(&inner).chain(&words(&program))).start();
@@ -363,7 +363,7 @@ fn activated_by_systemds_tool_no_connection_is_lost_in_a_deploy_or_a_crash() {
     if !require::program("systemd-socket-activate") {
         return;
     }
-    let Some(program) = examples::python() else { return };
+    let Some(program) = examples::PYTHON.program() else { return };
     let port = tcp().0;
     let starting = srvwrap(["-n", "2"].iter().chain(&words(&program)));
     let path = starting.path().join("app.sock");

@@ -27,33 +27,87 @@ pub(crate) fn python_itself() -> Option<OsString> {
     require::require("a python3 that runs", path.is_some()).then_some(path)?
 }
 
-pub(crate) fn python() -> Option<Vec<OsString>> {
-    Some(vec![python_itself()?, client("python/example.py").into()])
+/// The server of `clients/` in one language, and the file that it shows.
+pub(crate) struct Language {
+    /// As `clients/README.md` names it.
+    pub(crate) name: &'static str,
+    /// The file to copy, in `clients/`.
+    pub(crate) client: &'static str,
+    /// What srvwrap needs to be told to run it.
+    pub(crate) options: &'static [&'static str],
+    /// Prints the version of the language that is here, in its first line.
+    #[expect(dead_code, reason = "until the table says which versions were tried")]
+    pub(crate) version: &'static [&'static str],
+    program: fn() -> Option<Vec<OsString>>,
 }
 
-pub(crate) fn node() -> Option<Vec<OsString>> {
-    require::program("node").then(|| vec!["node".into(), client("node/example.js").into()])
+/// In the order of the table in `clients/README.md`.
+pub(crate) const ALL: [&Language; 4] = [&NODE, &PYTHON, &RUST, &SH];
+
+pub(crate) const NODE: Language = Language {
+    name: "Node",
+    client: "node/srvwrap.js",
+    options: &[],
+    version: &["node", "--version"],
+    program: || require::program("node").then(|| vec!["node".into(), client("node/example.js").into()]),
+};
+
+pub(crate) const PYTHON: Language = Language {
+    name: "Python",
+    client: "python/srvwrap.py",
+    options: &[],
+    version: &["python3", "--version"],
+    program: || Some(vec![python_itself()?, client("python/example.py").into()]),
+};
+
+pub(crate) const RUST: Language = Language {
+    name: "Rust",
+    client: "rust/srvwrap.rs",
+    options: &[],
+    version: &["rustc", "--version"],
+    program: || Some(vec![rust_example()?.into()]),
+};
+
+/// A script that becomes the example in Python.
+pub(crate) const SH: Language = Language {
+    name: "sh",
+    client: "sh/srvwrap.sh",
+    options: &[],
+    version: &["sh", "-c", "echo POSIX"],
+    program: || require::program("python3").then(|| vec![client("sh/example.sh").into()]),
+};
+
+impl Language {
+    /// Its example, as words of a command line. `None` where the language is not here, which has been said.
+    pub(crate) fn program(&self) -> Option<Vec<OsString>> {
+        (self.program)()
+    }
+
+    /// The options that it needs, these, and its example.
+    pub(crate) fn with(&self, options: &[&str]) -> Option<Vec<OsString>> {
+        let options = self.options.iter().chain(options).map(OsString::from);
+        Some(options.chain(self.program()?).collect())
+    }
 }
 
-/// The script that becomes the example in Python.
-pub(crate) fn sh() -> Option<Vec<OsString>> {
-    require::program("python3").then(|| vec![client("sh/example.sh").into()])
+fn rust_example() -> Option<PathBuf> {
+    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let build = |output: &Path| {
+        let mut compiler = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+        compiler.args(["--edition", "2021", "-o"]).arg(output).arg(client("rust/example.rs"));
+        compiler
+    };
+    PROGRAM.get_or_init(|| Some(built("rust-example", build))).clone()
 }
 
-/// Compiled once in each run of the tests, by the rustc beside cargo.
-pub(crate) fn rust() -> Option<Vec<OsString>> {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    let program = PROGRAM.get_or_init(|| {
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let program = directory.join("rust-example");
-        // Another run of the tests may be executing the one that is there, so it is replaced and not written to.
-        let new = directory.join(format!("rust-example.{}", std::process::id()));
-        let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-        let source = client("rust/example.rs");
-        let made = Command::new(compiler).args(["--edition", "2021", "-o"]).arg(&new).arg(source).status();
-        assert!(made.expect("rustc is where cargo is").success(), "the example in Rust does not compile");
-        std::fs::rename(&new, &program).expect("in one directory");
-        program
-    });
-    Some(vec![program.clone().into()])
+/// Compiled once in each run of the tests: give it from a `OnceLock`.
+fn built(name: &str, build: impl Fn(&Path) -> Command) -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let program = directory.join(name);
+    // Another run of the tests may be executing the one that is there, so it is replaced and not written to.
+    let new = directory.join(format!("{name}.{}", std::process::id()));
+    let made = build(&new).status().expect("the compiler can be run");
+    assert!(made.success(), "{name} does not compile");
+    std::fs::rename(&new, &program).expect("in one directory");
+    program
 }
