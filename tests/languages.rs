@@ -333,16 +333,3 @@ fn a_server_under_npm_start_ends_the_boot_after_the_hint() {
     assert!(log.contains("npm passes no descriptors on"), "{log}");
     assert!(log.contains("cannot start: worker 0"), "{log}");
 }
-
-/// The table of `clients/README.md` is what a reader chooses by.
-#[test]
-fn the_table_of_clients_gives_the_length_of_each_file() {
-    let table = std::fs::read_to_string(examples::client("README.md")).expect("it is there");
-    for Language { name, client: file, .. } in examples::ALL {
-        let lines = std::fs::read_to_string(examples::client(file)).expect("it is there").lines().count();
-        let (directory, _) = file.split_once('/').expect("each has its directory");
-        let row = format!("| [{name}]({directory}/README.md) | [`{file}`]({file}) | {lines} |");
-        assert!(table.contains(&row), "stale: this is to be in it: {row}");
-        assert!((40..=120).contains(&lines), "{file} is to be read in one go");
-    }
-}

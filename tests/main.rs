@@ -62,6 +62,7 @@ mod readiness;
 mod readme;
 mod recycling;
 mod scaling;
+mod sessions;
 mod shared_listener;
 mod showing_logs;
 mod signals;

@@ -11,6 +11,8 @@
 
 pub(crate) mod control;
 pub(crate) mod sd_notify;
+#[cfg(test)]
+mod vectors;
 pub(crate) mod worker;
 
 use std::borrow::Cow;

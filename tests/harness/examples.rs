@@ -36,7 +36,6 @@ pub(crate) struct Language {
     /// What srvwrap needs to be told to run it.
     pub(crate) options: &'static [&'static str],
     /// Prints the version of the language that is here, in its first line.
-    #[expect(dead_code, reason = "until the table says which versions were tried")]
     pub(crate) version: &'static [&'static str],
     program: fn() -> Option<Vec<OsString>>,
 }

@@ -1,0 +1,157 @@
+//! The sessions of `protocol/worker.md`, played: against srvwrap, and against the example of every client.
+//!
+//! ```text
+//!   page ── sessions ──┬── against_srvwrap:  the test is the workers     (puppet)
+//!                      └── against_workers:  the test is srvwrap         (acted)
+//! ```
+//!
+//! What a session does not show is in the modules about one promise each; the bytes of messages are in
+//! `protocol/vectors`, which srvwrap's own reader plays. How to write such players is in `protocol/vectors/README.md`.
+
+mod acted;
+mod against_srvwrap;
+mod against_workers;
+mod lines;
+mod page;
+mod puppet;
+mod table;
+
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use against_workers::Outcome;
+use page::{Session, sessions};
+
+use crate::harness::examples::{self, Language};
+use crate::harness::{PATIENCE, require};
+
+/// A limit of the page is what a machine takes that has nothing else to do.
+const SLACK: u32 = 12;
+
+fn limit_of(limit: Option<Duration>) -> Duration {
+    limit.map_or(PATIENCE, |limit| limit * SLACK)
+}
+
+/// Whether the fact comes in this time.
+fn within(limit: Duration, mut fact: impl FnMut() -> bool) -> bool {
+    let until = Instant::now() + limit;
+    loop {
+        if fact() {
+            return true;
+        }
+        if Instant::now() >= until {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn every_rule_has_a_vector_or_a_session() {
+    let rules = page::rules();
+    let numbers: Vec<String> = rules.iter().map(|(number, _)| number.clone()).collect();
+    let in_order: Vec<String> = (1..=numbers.len()).map(|number| format!("W{number}")).collect();
+    assert_eq!(numbers, in_order, "rules are numbered in the order of the page, each number once");
+
+    let mut shown: BTreeSet<String> = sessions().into_iter().flat_map(|session| session.rules).collect();
+    let all: BTreeSet<String> = numbers.iter().cloned().collect();
+    assert!(shown.is_subset(&all), "a session names a rule that is not there: {:?}", &shown - &all);
+    let vectors: BTreeSet<String> = vectors().into_iter().collect();
+    assert!(vectors.is_subset(&all), "a vector names a rule that is not there: {:?}", &vectors - &all);
+    let marked: BTreeSet<String> =
+        rules.into_iter().filter(|(_, marked)| *marked).map(|(number, _)| number).collect();
+    assert_eq!(marked, vectors, "what is marked *(vectors)* has some, and nothing else has");
+    shown.extend(vectors);
+    assert_eq!(shown, all, "a rule has neither a vector nor a session: {:?}", &all - &shown);
+}
+
+/// The rule of every vector.
+fn vectors() -> Vec<String> {
+    const FILES: [&str; 2] =
+        [include_str!("../protocol/vectors/worker.json"), include_str!("../protocol/vectors/datagrams.json")];
+    let vectors = FILES.iter().flat_map(|text| {
+        let vectors: Vec<serde_json::Value> = serde_json::from_str(text).expect("JSON");
+        vectors
+    });
+    vectors.map(|vector| vector["rule"].as_str().expect("each has its rule").to_owned()).collect()
+}
+
+#[test]
+fn no_two_sessions_have_the_same_name() {
+    let sessions = sessions();
+    let names: BTreeSet<&str> = sessions.iter().map(|session| session.name.as_str()).collect();
+    assert_eq!(names.len(), sessions.len());
+}
+
+#[test]
+fn srvwrap_keeps_its_part_of_every_session() {
+    let Some(python) = require::python() else { return };
+    let sessions: Vec<Session> = sessions().into_iter().filter(Session::is_for_srvwrap).collect();
+    let failed: Vec<String> = thread::scope(|scope| {
+        let play = |session| {
+            let python = python.as_str();
+            scope.spawn(move || against_srvwrap::play(session, python).map_err(|why| (session.title(), why)))
+        };
+        let players: Vec<_> = sessions.iter().map(play).collect();
+        let outcomes = players.into_iter().map(|player| player.join().expect("it says what fails"));
+        outcomes.filter_map(Result::err).map(|(title, why)| format!("{title}\n  {why}")).collect()
+    });
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+/// The languages beside each other, the sessions one after the other.
+#[test]
+fn every_client_keeps_its_part_of_every_session() {
+    let failed: Vec<String> = thread::scope(|scope| {
+        let play = |language: &'static Language| {
+            let named = thread::Builder::new().name(format!("the sessions in {}", language.name));
+            named.spawn_scoped(scope, || failures(language)).expect("a thread can be started")
+        };
+        let players: Vec<_> = examples::ALL.into_iter().map(play).collect();
+        players.into_iter().flat_map(|player| player.join().expect("it says what fails")).collect()
+    });
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+/// Plays them all, and says which rules were passed.
+fn failures(language: &Language) -> Vec<String> {
+    if language.program().is_none() {
+        return Vec::new();
+    }
+    let (mut passed, mut failed) = (BTreeSet::new(), BTreeSet::new());
+    let mut failures = Vec::new();
+    let sessions = sessions();
+    for session in sessions.iter().filter(|session| session.is_for_workers()) {
+        if !against_workers::is_for(language, session) {
+            println!(
+                "{}: not for it, as it takes its listener on descriptor 0: {}",
+                language.name,
+                session.title()
+            );
+            continue;
+        }
+        let rules = session.rules.iter().map(String::as_str);
+        match played(language, session) {
+            Ok(()) => passed.extend(rules),
+            Err(why) => {
+                failures.push(format!("{}, {}\n  {why}", language.name, session.title()));
+                failed.extend(rules);
+            }
+        }
+    }
+    println!("{}: passed {}", language.name, page::in_order(&(&passed - &failed)).join(" "));
+    failures
+}
+
+/// Again where the test was too slow to tell.
+fn played(language: &Language, session: &Session) -> Result<(), String> {
+    for _ in 0..10 {
+        match against_workers::play(session, language) {
+            Outcome::Passed => return Ok(()),
+            Outcome::Failed(why) => return Err(why),
+            Outcome::TooSlow => {}
+        }
+    }
+    Err("ten times this machine was too busy to tell".to_owned())
+}
