@@ -43,8 +43,9 @@ impl Stage {
         if session.has_second_listener() {
             options.extend(["-p", "unix:second.sock"]);
         }
-        if let Some(protocol) = session.protocol() {
-            options.extend(["--protocol", protocol]);
+        for (option, value) in session.options() {
+            options.push(option);
+            options.extend(value);
         }
         let words = options.iter().copied().chain([python, "puppet.py"]);
         let starting = srvwrap(words).file("puppet.py", puppet::PROGRAM);
@@ -67,7 +68,7 @@ impl Stage {
             Step::WorkerCloses(who) => self.worker(*who)?.order("close", ""),
             Step::ShutsListenerDown(who) => self.worker(*who)?.order("shutdown", ""),
             // It was set so.
-            Step::Protocol(_) => Ok(()),
+            Step::RunsWith(..) => Ok(()),
             Step::Starts(Worker::V) => {
                 self.workers.push(Puppet::started(&self.puppeteer, PATIENCE)?);
                 Ok(())

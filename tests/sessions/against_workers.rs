@@ -79,7 +79,7 @@ pub(super) fn play(session: &Session, language: &Language) -> Outcome {
 
 /// What is so before W starts.
 fn is_setting(step: &Step) -> bool {
-    matches!(step, Step::Has(..) | Step::HasDescriptors(_) | Step::Protocol(_) | Step::Alone)
+    matches!(step, Step::Has(..) | Step::HasDescriptors(_) | Step::RunsWith(..) | Step::Alone)
 }
 
 /// A worker goes on answering for half a second: if the test does nothing for so long, it may have missed that.
@@ -111,7 +111,7 @@ impl Stage {
         match step {
             Step::Has(name, value, behind) => self.spawning.has(name, value, *behind),
             Step::HasDescriptors(numbers) => self.spawning.has_descriptors(numbers),
-            Step::Protocol(_) => Ok(()),
+            Step::RunsWith(..) => Ok(()),
             Step::Alone => {
                 self.spawning.alone();
                 Ok(())

@@ -48,8 +48,8 @@ pub(super) enum Step {
     SaysInDatagram(Worker, String),
     /// A line of srvwrap to a worker.
     Tells(Worker, String),
-    /// `(S runs with --protocol NAME)`
-    Protocol(String),
+    /// An option of srvwrap's, with its value where it has one.
+    RunsWith(String, Option<String>),
     /// `(W is not run by srvwrap)`
     Alone,
     Starts(Worker),
@@ -139,12 +139,17 @@ impl Session {
         format!("{}: {}", self.rules.join(", "), self.name)
     }
 
-    /// As in `--protocol`, where a line says it.
-    pub(super) fn protocol(&self) -> Option<&str> {
-        self.steps.iter().find_map(|(_, step)| match step {
-            Step::Protocol(name) => Some(name.as_str()),
+    /// What srvwrap runs with.
+    pub(super) fn options(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.steps.iter().filter_map(|(_, step)| match step {
+            Step::RunsWith(option, value) => Some((option.as_str(), value.as_deref())),
             _ => None,
         })
+    }
+
+    /// As in `--protocol`, where a line says it.
+    pub(super) fn protocol(&self) -> Option<&str> {
+        self.options().find(|(option, _)| *option == "--protocol").and_then(|(_, name)| name)
     }
 
     /// Whether there is a second listener, on a unix socket.
@@ -216,6 +221,7 @@ fn of_worker(who: Worker, what: &str, limit: Option<Duration>) -> Option<Step> {
         "is killed" => Step::Killed(who, limit),
         "ends" => Step::Exits(who, None, limit),
         "closes NOTIFY_FD" => Step::WorkerCloses(who),
+        "writes an empty line" => Step::Says(who, String::new()),
         "shuts LISTEN_FD down" => Step::ShutsListenerDown(who),
         _ => return of_worker_with(who, what, limit),
     };
@@ -261,13 +267,20 @@ fn of_srvwrap(what: &str, limit: Option<Duration>) -> Option<Step> {
             match verb {
                 "gets" => Step::SrvwrapGets(signal(rest)?),
                 "exits" => Step::SrvwrapExits(rest.parse().ok()?, limit),
-                "runs" => Step::Protocol(rest.strip_prefix("with --protocol ")?.to_owned()),
+                "runs" => runs_with(rest.strip_prefix("with ")?),
                 "writes" => Step::Writes(bytes(rest)?),
                 _ => return None,
             }
         }
     };
     Some(step)
+}
+
+fn runs_with(what: &str) -> Step {
+    match what.split_once(' ') {
+        Some((option, value)) => Step::RunsWith(option.to_owned(), Some(value.to_owned())),
+        None => Step::RunsWith(what.to_owned(), None),
+    }
 }
 
 fn of_named_client(what: &str) -> Option<Step> {
