@@ -84,6 +84,103 @@ fn no_two_sessions_have_the_same_name() {
     assert_eq!(names.len(), sessions.len());
 }
 
+/// The other page that speaks of rules by their number.
+#[test]
+fn what_check_shows_are_rules() {
+    let page = include_str!("../protocol/check.md");
+    let all: BTreeSet<String> = page::rules().into_iter().map(|(number, _)| number).collect();
+    let rows = page.lines().filter(|line| line.starts_with("| `") && line.matches('|').count() == 5);
+    let named: Vec<&str> =
+        rows.filter_map(|row| row.split('|').nth(2)).flat_map(str::split_whitespace).collect();
+    assert!(named.len() > 10, "a table was found");
+    assert!(named.iter().all(|number| all.contains(*number)), "{named:?}");
+}
+
+#[test]
+fn no_player_takes_a_line_that_it_does_not_know() {
+    let lines = [
+        "",
+        "W online",
+        "X: online",
+        "(W dances)",
+        "(W exits)",
+        "(W exits 0",
+        "(W gets NOTHING)",
+        "(W gets nothing)",
+        "(W is killed within 5)",
+        "(S writes shutdown)",
+        "(S writes hex 0g)",
+        "(a client sings)",
+        "(client AB is answered)",
+        "(O_NONBLOCK)",
+    ];
+    for line in lines {
+        assert_eq!(page::step(line), None, "{line}");
+    }
+}
+
+/// Each of these is not so, and ends soon.
+#[test]
+fn a_session_that_srvwrap_does_not_keep_is_noticed() {
+    let Some(python) = require::python() else { return };
+    let broken = [
+        "(W has descriptors 0 1 2 3)",
+        "(W has NOTIFY_FD=4)",
+        "(W has NOTIFY_SOCKET=/somewhere)",
+        "W: online\n(S gets TERM)\nS: \"later\"",
+        "W: online\n(S gets TERM)\n(W gets nothing within 1s)",
+        "W: online\n(S gets TERM)\nS: \"shutdown\"\n(W gets no signal within 1s)",
+        "W: online\n(S gets TERM)\n(W gets TERM)\n(W gets no signal within 1s)\n(W exits 0)\n(S exits 0)",
+        "W: online\n(S gets TERM)\n(W exits 0)\n(S exits 1)",
+        "W: online\n(S is killed)\n(W is killed)\n(W exits 0)",
+        "W: online\n(W exits 0)\n(W is killed)",
+        "(V gets TERM)",
+        "(a client is answered)",
+    ];
+    let passes = |steps: &str| against_srvwrap::play(&broken_session(steps), &python).is_ok();
+    thread::scope(|scope| {
+        for steps in broken {
+            let passes = &passes;
+            scope.spawn(move || assert!(!passes(steps), "this has passed:\n{steps}"));
+        }
+    });
+}
+
+/// As above.
+#[test]
+fn a_session_that_a_worker_does_not_keep_is_noticed() {
+    let Some(language) = examples::ALL.into_iter().find(|language| language.program().is_some()) else {
+        return;
+    };
+    let broken = [
+        "(W has descriptors 0 1 2 3)",
+        "W: ready",
+        "W: online\nS: \"shutdown\"\n(W exits 3)",
+        "W: online\n(a client is answered)\n(W gets KILL)\n(W exits 0)",
+        "W: online\n(a client is answered)\n(S closes NOTIFY_FD)\n(W serves for 5s)",
+        "W: online\n(S exits 0)",
+        "W: online\n(a client of LISTEN_FD_7 is answered)",
+        "W: online\n(client A is answered)",
+        "W: online\n(client A asks for /offline)\n(client A is answered)\n(W exits 0)",
+        "W: online\nS: \"shutdown\"\n(W exits 0)\n(a client is answered)",
+        "W: online\nS: \"shutdown\"\n(W complains of NOTIFY_FD)",
+        "(W has NOTIFY_FD=9 and nothing behind it)\n(W complains of LISTEN_FD)",
+        "(W shuts LISTEN_FD down)",
+    ];
+    thread::scope(|scope| {
+        for steps in broken {
+            scope.spawn(move || {
+                let outcome = against_workers::play(&broken_session(steps), language);
+                assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}:\n{steps}");
+            });
+        }
+    });
+}
+
+fn broken_session(steps: &str) -> Session {
+    page::session(&format!("W1: not so\n{steps}"))
+}
+
 #[test]
 fn srvwrap_keeps_its_part_of_every_session() {
     let Some(python) = require::python() else { return };
@@ -124,7 +221,7 @@ fn failures(language: &Language) -> Vec<String> {
     let sessions = sessions();
     for session in sessions.iter().filter(|session| session.is_for_workers()) {
         if !against_workers::is_for(language, session) {
-            println!(
+            eprintln!(
                 "{}: not for it, as it takes its listener on descriptor 0: {}",
                 language.name,
                 session.title()
@@ -140,7 +237,7 @@ fn failures(language: &Language) -> Vec<String> {
             }
         }
     }
-    println!("{}: passed {}", language.name, page::in_order(&(&passed - &failed)).join(" "));
+    eprintln!("{}: passed {}", language.name, page::in_order(&(&passed - &failed)).join(" "));
     failures
 }
 

@@ -105,7 +105,8 @@ pub(super) fn sessions() -> Vec<Session> {
     blocks.map(|block| session(block.split("\n```").next().expect("a split has a first piece"))).collect()
 }
 
-fn session(block: &str) -> Session {
+/// The inside of a block, what follows the tag first.
+pub(super) fn session(block: &str) -> Session {
     let mut lines = block.lines();
     let tag = lines.next().expect("the tag is there");
     let (head, name) = tag.split_once(": ").unwrap_or_else(|| panic!("a session without a name: {tag}"));
@@ -178,7 +179,8 @@ pub(super) fn in_order(rules: &BTreeSet<&str>) -> Vec<String> {
     all.filter(|number| rules.contains(number.as_str())).collect()
 }
 
-fn step(line: &str) -> Option<Step> {
+/// What a line is; nothing where no player knows it.
+pub(super) fn step(line: &str) -> Option<Step> {
     let Some(happens) = line.strip_prefix('(') else { return said(line) };
     let happens = happens.strip_suffix(')')?;
     let (happens, limit) = match happens.rsplit_once(" within ") {
