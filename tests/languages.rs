@@ -24,6 +24,11 @@ fn python_serves_and_finishes() {
 }
 
 #[test]
+fn ruby_serves_and_finishes() {
+    serves_and_finishes(&examples::RUBY);
+}
+
+#[test]
 fn rust_serves_and_finishes() {
     serves_and_finishes(&examples::RUST);
 }

@@ -42,7 +42,7 @@ pub(crate) struct Language {
 }
 
 /// In the order of the table in `clients/README.md`.
-pub(crate) const ALL: [&Language; 4] = [&NODE, &PYTHON, &RUST, &SH];
+pub(crate) const ALL: [&Language; 5] = [&NODE, &PYTHON, &RUBY, &RUST, &SH];
 
 pub(crate) const NODE: Language = Language {
     name: "Node",
@@ -58,6 +58,14 @@ pub(crate) const PYTHON: Language = Language {
     options: &[],
     version: &["python3", "--version"],
     program: || Some(vec![python_itself()?, client("python/example.py").into()]),
+};
+
+pub(crate) const RUBY: Language = Language {
+    name: "Ruby",
+    client: "ruby/srvwrap.rb",
+    options: &[],
+    version: &["ruby", "--version"],
+    program: || require::program("ruby").then(|| vec!["ruby".into(), client("ruby/example.rb").into()]),
 };
 
 pub(crate) const RUST: Language = Language {
