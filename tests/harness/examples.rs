@@ -42,7 +42,7 @@ pub(crate) struct Language {
 }
 
 /// In the order of the table in `clients/README.md`.
-pub(crate) const ALL: [&Language; 5] = [&NODE, &PYTHON, &RUBY, &RUST, &SH];
+pub(crate) const ALL: [&Language; 7] = [&NODE, &PERL, &PHP, &PYTHON, &RUBY, &RUST, &SH];
 
 pub(crate) const NODE: Language = Language {
     name: "Node",
@@ -50,6 +50,22 @@ pub(crate) const NODE: Language = Language {
     options: &[],
     version: &["node", "--version"],
     program: || require::program("node").then(|| vec!["node".into(), client("node/example.js").into()]),
+};
+
+pub(crate) const PERL: Language = Language {
+    name: "Perl",
+    client: "perl/Srvwrap.pm",
+    options: &[],
+    version: &["perl", "-e", "print \"perl $^V\\n\""],
+    program: || require::program("perl").then(|| vec!["perl".into(), client("perl/example.pl").into()]),
+};
+
+pub(crate) const PHP: Language = Language {
+    name: "PHP",
+    client: "php/srvwrap.php",
+    options: &[],
+    version: &["php", "--version"],
+    program: || require::program("php").then(|| vec!["php".into(), client("php/example.php").into()]),
 };
 
 pub(crate) const PYTHON: Language = Language {
