@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: 0BSD
 // The worker protocol of srvwrap, in one file to copy.
 //
-//     $sockets = srvwrap\listeners();                     // stream_select; false from stream_socket_accept: "try again"
-//     [$notice, $look] = srvwrap\on_shutdown($finish);    // call $look() where $notice is readable, as it says below
-//     srvwrap\online();                                   // now srvwrap knows that it serves
+//     $sockets = srvwrap\listeners();                    // accept on these: select, and take false as "try again"
+//     [$notice, $look] = srvwrap\on_shutdown($finish);   // call $look() where $notice is readable, as it says below
+//     srvwrap\online();                                  // now srvwrap knows that it serves
 //
 // Not run by srvwrap, all four do nothing, and listeners() is empty. For programs that `php` runs: only there PHP opens
 // descriptors. No extension is needed; pcntl has it hear SIGTERM too.
