@@ -53,7 +53,9 @@ function say(line) {
   try {
     fs.writeSync(notice, `${line}\n`);
   } catch (error) {
-    if (error.code !== 'EPIPE') throw error; // srvwrap is gone, and this process will be killed
+    // Full: node does not let a write wait, and srvwrap reads on. EPIPE: it is gone, and this process will be killed.
+    if (error.code === 'EAGAIN') setTimeout(say, 20, line);
+    else if (error.code !== 'EPIPE') throw error;
   }
 }
 
@@ -85,8 +87,8 @@ function inherited(variable) {
   } catch {
     // Not open, or not a number.
   }
-  console.error(`${variable}=${process.env[variable]} is no open socket: what stands between srvwrap and this program ` +
-    'has closed it (npm, npx, yarn and pnpm do), or this is a child that was given the variable without the descriptor');
+  console.error(`${variable}=${process.env[variable]} is no open socket: what stands between srvwrap and this program has ` +
+    'closed it (npm, npx, yarn and pnpm do), or this is a child that was given the variable without the descriptor');
   process.exit(1);
 }
 
