@@ -19,8 +19,23 @@ fn node_serves_and_finishes() {
 }
 
 #[test]
+fn perl_serves_and_finishes() {
+    serves_and_finishes(&examples::PERL);
+}
+
+#[test]
+fn php_serves_and_finishes() {
+    serves_and_finishes(&examples::PHP);
+}
+
+#[test]
 fn python_serves_and_finishes() {
     serves_and_finishes(&examples::PYTHON);
+}
+
+#[test]
+fn ruby_serves_and_finishes() {
+    serves_and_finishes(&examples::RUBY);
 }
 
 #[test]

@@ -36,6 +36,24 @@ fn no_request_is_lost_in_deploys_recycles_and_scaling_of_node_workers() {
 }
 
 #[test]
+fn no_request_is_lost_in_deploys_recycles_and_scaling_of_perl_workers() {
+    let Some(program) = examples::PERL.program() else { return };
+    no_request_is_lost(&program, 8);
+}
+
+#[test]
+fn no_request_is_lost_in_deploys_recycles_and_scaling_of_php_workers() {
+    let Some(program) = examples::PHP.program() else { return };
+    no_request_is_lost(&program, 8);
+}
+
+#[test]
+fn no_request_is_lost_in_deploys_recycles_and_scaling_of_ruby_workers() {
+    let Some(program) = examples::RUBY.program() else { return };
+    no_request_is_lost(&program, 8);
+}
+
+#[test]
 fn no_request_is_lost_in_deploys_recycles_and_scaling_of_rust_workers() {
     let Some(program) = examples::RUST.program() else { return };
     no_request_is_lost(&program, 8);

@@ -87,8 +87,9 @@ function inherited(variable) {
   } catch {
     // Not open, or not a number.
   }
-  console.error(`${variable}=${process.env[variable]} is no open socket: what stands between srvwrap and this program ` +
-    'has closed it (npm, npx, yarn and pnpm do), or this is a child that was given the variable without the descriptor');
+  console.error(`${variable}=${process.env[variable]} is no open socket: what stands between srvwrap and this ` +
+    'program has closed it (npm, npx, yarn and pnpm do), or this is a child that was given the variable without the ' +
+    'descriptor');
   process.exit(1);
 }
 

@@ -55,7 +55,10 @@ def listeners():
     """
     found = []
     while _notice is not None and f"LISTEN_FD_{len(found)}" in os.environ:
-        listener = _inherited(f"LISTEN_FD_{len(found)}")
+        variable = f"LISTEN_FD_{len(found)}"
+        listener = _inherited(variable)
+        if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            _is_lost(variable, "is no listening socket")
         listener.setblocking(False)
         found.append(listener)
     return found
@@ -88,8 +91,10 @@ def _told(*_):
     global _finish
     finish, _finish = _finish, None
     if finish is not None:
-        # On its way out Python puts its handlers away, and a SIGIO that came then would end it with an error.
+        # On its way out Python puts its handlers away: a signal that came then would end it by that signal.
         fcntl.fcntl(_notice, fcntl.F_SETFL, 0)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
         finish()
 
 
@@ -98,10 +103,14 @@ def _inherited(variable):
     try:
         inherited = socket.socket(fileno=int(os.environ[variable]))
     except (OSError, ValueError) as why:
-        sys.exit(f"{variable}={os.environ[variable]} is no open socket ({why}): what stands between srvwrap and this "
-                 "program has closed it, or this is a child that was given the variable without the descriptor")
+        _is_lost(variable, f"is no open socket ({why})")
     inherited.set_inheritable(False)
     return inherited
+
+
+def _is_lost(variable, what):
+    sys.exit(f"{variable}={os.environ[variable]} {what}: what stands between srvwrap and this program has closed it, "
+             "or this is a child that was given the variable without the descriptor")
 
 
 _notice = _inherited("NOTIFY_FD") if "NOTIFY_FD" in os.environ else None

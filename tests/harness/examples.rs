@@ -41,7 +41,7 @@ pub(crate) struct Language {
 }
 
 /// In the order of the table in `clients/README.md`.
-pub(crate) const ALL: [&Language; 4] = [&NODE, &PYTHON, &RUST, &SH];
+pub(crate) const ALL: [&Language; 7] = [&NODE, &PERL, &PHP, &PYTHON, &RUBY, &RUST, &SH];
 
 pub(crate) const NODE: Language = Language {
     name: "Node",
@@ -51,12 +51,36 @@ pub(crate) const NODE: Language = Language {
     program: || require::program("node").then(|| vec!["node".into(), client("node/example.js").into()]),
 };
 
+pub(crate) const PERL: Language = Language {
+    name: "Perl",
+    client: "perl/Srvwrap.pm",
+    options: &[],
+    version: &["perl", "-e", "print \"perl $^V\\n\""],
+    program: || require::program("perl").then(|| vec!["perl".into(), client("perl/example.pl").into()]),
+};
+
+pub(crate) const PHP: Language = Language {
+    name: "PHP",
+    client: "php/srvwrap.php",
+    options: &[],
+    version: &["php", "--version"],
+    program: || require::program("php").then(|| vec!["php".into(), client("php/example.php").into()]),
+};
+
 pub(crate) const PYTHON: Language = Language {
     name: "Python",
     client: "python/srvwrap.py",
     options: &[],
     version: &["python3", "--version"],
     program: || Some(vec![python_itself()?, client("python/example.py").into()]),
+};
+
+pub(crate) const RUBY: Language = Language {
+    name: "Ruby",
+    client: "ruby/srvwrap.rb",
+    options: &[],
+    version: &["ruby", "--version"],
+    program: || require::program("ruby").then(|| vec!["ruby".into(), client("ruby/example.rb").into()]),
 };
 
 pub(crate) const RUST: Language = Language {
