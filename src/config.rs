@@ -41,7 +41,6 @@ pub(crate) struct Config {
     pub(crate) listeners: Vec<Listener>,
     pub(crate) handed_in: HandedIn,
     pub(crate) unix: UnixAccess,
-    pub(crate) protocol: Protocol,
     pub(crate) policy: Policy,
     /// Whether the stop signal goes to a worker's first process alone.
     pub(crate) stop_leader_only: bool,
@@ -187,7 +186,7 @@ impl Config {
         let online_timeout = duration_above_zero(&options.online_timeout)?;
         let protocol = protocol(&options.protocol)?;
         let policy = Policy {
-            channel: protocol.channel(),
+            protocol,
             ready: ready(&options.ready, &options.online_timeout, online_timeout)?,
             on_crash: on_crash(&options.on_crash)?,
             stop_signal: stop_signal(&options.stop_signal)?,
@@ -203,7 +202,6 @@ impl Config {
         files::are_apart(typed, in_background, &control, &listeners, surroundings)?;
         Ok(Config {
             count,
-            protocol,
             policy,
             stop_leader_only: options.stop_leader_only,
             stdin: stdin(&options.stdin, count, protocol, &listeners, surroundings)?,

@@ -21,36 +21,12 @@ use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use crate::core::Channel;
-
+pub(crate) use crate::core::Protocol;
 pub(crate) use unfit::Unfit;
-pub(crate) use words::is_listener_name;
+pub(crate) use words::{is_listener_name, name_in_variable};
 
 /// The first number behind stdin, stdout and stderr.
 const FIRST: usize = 3;
-
-/// How workers are handed the listeners: the table above.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Protocol {
-    Srvwrap,
-    Systemd,
-    ServerStarter,
-    Einhorn,
-    /// The one listener as their standard input.
-    Stdin,
-}
-
-impl Protocol {
-    /// Where its programs say that they are online.
-    pub(crate) fn channel(self) -> Channel {
-        match self {
-            Protocol::Systemd => Channel::Datagrams,
-            Protocol::Srvwrap | Protocol::ServerStarter | Protocol::Einhorn | Protocol::Stdin => {
-                Channel::NoticeFd
-            }
-        }
-    }
-}
 
 /// A protocol, and the listeners that are handed over by it.
 #[derive(Clone, Copy, Debug)]

@@ -51,7 +51,7 @@ impl Acks {
     /// Without the socket there is still the descriptor, so that it is no reason not to start.
     pub(super) fn open(config: &Config, poll: &Poll, log: &mut Log) -> Acks {
         let mut socket = None;
-        if config.protocol == Protocol::Einhorn {
+        if config.policy.protocol == Protocol::Einhorn {
             match bind(&config.control.beside(".einhorn"), poll) {
                 Ok(bound) => socket = Some(bound),
                 Err(why) => log.remark(&format_args!("{why}; workers can ack by EINHORN_SOCK_FD only")),

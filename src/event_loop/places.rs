@@ -68,7 +68,7 @@ impl Places {
         };
         let pid_file = config.pid_file.as_deref().map(PidFile::take).transpose();
         let pid_file = pid_file.map_err(|error| error.to_string())?;
-        let notify = match config.protocol {
+        let notify = match config.policy.protocol {
             Protocol::Systemd => Some(notify_socket(config, poll, log)?),
             Protocol::Srvwrap | Protocol::ServerStarter | Protocol::Einhorn | Protocol::Stdin => None,
         };

@@ -172,6 +172,31 @@ fn words_are_filled_anywhere_in_an_argument_and_not_in_the_programs_name() {
     assert_eq!(of(Protocol::Stdin)[1], "0");
 }
 
+/// A name that was handed in may hold what an operator cannot type in front of `=`.
+#[test]
+fn a_socket_is_found_by_the_name_that_it_came_with_and_by_that_of_its_variable() {
+    let named = |name| Passing { name: Some(name), ..tcp(None, "127.0.0.1:80") };
+    let listeners = [named("web.socket"), named("web_socket"), named("Admin API"), named("7")];
+    let handover = Handover { protocol: Protocol::Srvwrap, listeners: &listeners };
+    for (argument, filled) in [
+        ("{fd:web.socket}", "4"),
+        ("{fd:web_socket}", "5"),
+        ("{fd:WEB_SOCKET}", "4"),
+        ("{fd:Admin API}", "6"),
+        ("{fd:admin_api}", "6"),
+        ("{fd:ADMIN_API}", "6"),
+        ("{fd:7}", "7"),
+        ("{{fd:web.socket}}", "{fd:web.socket}"),
+        ("{fd:Web.Socket}", "{fd:Web.Socket}"),
+        ("{fd:other.socket}", "{fd:other.socket}"),
+    ] {
+        let words = handover.words(&["x".into(), argument.into()]).expect("it is there");
+        assert_eq!(words[1], filled, "{argument}");
+    }
+    let words = "argument {fd:web}: no socket has this name";
+    assert!(refused(Protocol::Srvwrap, &listeners, "{fd:web}").starts_with(words));
+}
+
 /// Without any socket, so that one that was taken for ours would be refused.
 #[test]
 fn what_others_write_in_braces_is_left_alone() {

@@ -33,28 +33,31 @@ fn serving(fault: Fault) -> Failure {
 
 fn boot_failed(fault: Fault, heard: Heard, listeners: &[&str]) -> Notice {
     let listeners = listeners.iter().map(|address| (*address).to_string()).collect();
-    Notice::BootFailed { failure: starting(fault), heard, channel: Channel::NoticeFd, listeners }
+    Notice::BootFailed { failure: starting(fault), heard, protocol: Protocol::Srvwrap, listeners }
 }
 
-fn boot_failed_in_datagrams(heard: Heard, listeners: &[&str]) -> Notice {
-    let mut notice = boot_failed(Fault::Late(seconds(60)), heard, listeners);
-    if let Notice::BootFailed { channel, .. } = &mut notice {
-        *channel = Channel::Datagrams;
+fn boot_failed_by(protocol: Protocol, fault: Fault, heard: Heard, listeners: &[&str]) -> String {
+    let mut notice = boot_failed(fault, heard, listeners);
+    if let Notice::BootFailed { protocol: of, .. } = &mut notice {
+        *of = protocol;
     }
-    notice
+    notice.to_string()
 }
 
 /// Under `--protocol systemd` the notice fd is not the way.
 #[test]
 fn who_is_to_speak_in_datagrams_is_told_so_and_nothing_of_the_notice_fd() {
+    let mute = |heard, listeners: &[&str]| {
+        boot_failed_by(Protocol::Systemd, Fault::Mute(seconds(60)), heard, listeners)
+    };
     for heard in [Heard::Nothing, Heard::Words, Heard::End] {
         assert_eq!(
-            boot_failed_in_datagrams(heard, &["[::]:8000"]).to_string(),
+            mute(heard, &["[::]:8000"]),
             "cannot start: worker 3 (pid 4711) did not say READY=1 on NOTIFY_SOCKET within 60s (srvwrap holds \
-             [::]:8000: listen on the descriptor in LISTEN_FD, then say it with sd_notify, or use --ready after=2s)"
+             [::]:8000: take it over by LISTEN_FDS, then say it with sd_notify, or use --ready after=2s)"
         );
         assert_eq!(
-            boot_failed_in_datagrams(heard, &[]).to_string(),
+            mute(heard, &[]),
             "cannot start: worker 3 (pid 4711) did not say READY=1 on NOTIFY_SOCKET within 60s (say it with sd_notify \
              when ready, or use --ready exec)"
         );
@@ -77,6 +80,37 @@ fn failed(failure: Failure, next: Next, untold: u32) -> Notice {
     Notice::WorkerFailed { failure, next, untold }
 }
 
+#[test]
+fn a_program_that_binds_is_told_of_what_it_was_given_instead() {
+    for (protocol, one, two) in [
+        (
+            Protocol::Srvwrap,
+            "listen on the descriptor in LISTEN_FD",
+            "listen on the descriptors in LISTEN_FD_0 and so on",
+        ),
+        (Protocol::Systemd, "take it over by LISTEN_FDS", "take them over by LISTEN_FDS"),
+        (
+            Protocol::ServerStarter,
+            "take it over by SERVER_STARTER_PORT",
+            "take them over by SERVER_STARTER_PORT",
+        ),
+        (
+            Protocol::Einhorn,
+            "listen on the descriptor in EINHORN_FD_0",
+            "listen on the descriptors in EINHORN_FD_0 and so on",
+        ),
+        (Protocol::Stdin, "listen on descriptor 0, its stdin", "listen on descriptor 0, its stdin"),
+    ] {
+        let told = |listeners: &[&str]| boot_failed_by(protocol, exited(1), Heard::Nothing, listeners);
+        let (start, mid) = (
+            "cannot start: worker 3 (pid 4711) exited with status 1 while starting (if the address was in use",
+            "srvwrap holds",
+        );
+        assert_eq!(told(&["a:1"]), format!("{start}: {mid} a:1: {one}, do not bind it)"));
+        assert_eq!(told(&["a:1", "b:2"]), format!("{start}: {mid} a:1, b:2: {two}, do not bind them)"));
+    }
+}
+
 /// The first thing that most users will ever read.
 fn boots() -> Vec<(Notice, &'static str)> {
     let one = ["[::]:8000"];
@@ -84,7 +118,7 @@ fn boots() -> Vec<(Notice, &'static str)> {
         (
             boot_failed(Fault::Late(seconds(60)), Heard::Nothing, &one),
             "cannot start: worker 3 (pid 4711) said nothing on its notice fd within 60s (srvwrap holds [::]:8000: listen on \
-             the descriptor in LISTEN_FD, then write online to the one in NOTIFY_FD, or use --ready after=2s)",
+             the descriptor in LISTEN_FD, then write online to the descriptor in NOTIFY_FD, or use --ready after=2s)",
         ),
         (
             boot_failed(Fault::Late(seconds(60)), Heard::Nothing, &[]),
@@ -150,7 +184,7 @@ fn boots_without_advice() -> Vec<(Notice, &'static str)> {
             Notice::BootFailed {
                 failure: serving(exited(0)),
                 heard: Heard::Words,
-                channel: Channel::NoticeFd,
+                protocol: Protocol::Srvwrap,
                 listeners: vec![],
             },
             "cannot start: worker 3 (pid 4711) exited with status 0 after 95s online",
@@ -266,6 +300,10 @@ fn deploys() -> Vec<(Notice, &'static str)> {
         (
             deploy(DeployNews::Began { count: 1, asker: CLIENT, surge: None }),
             "deploy 8 began (client of uid 1000): starting 1 worker",
+        ),
+        (
+            deploy(DeployNews::Failed { failure: starting(Fault::Mute(seconds(30))), keeps: 7 }),
+            "deploy 8 failed: worker 3 (pid 4711) did not say READY=1 on NOTIFY_SOCKET within 30s; generation 7 keeps serving",
         ),
         (
             deploy(DeployNews::Failed { failure: starting(Fault::Late(seconds(30))), keeps: 7 }),
