@@ -60,6 +60,10 @@ pub(crate) struct Config {
     pub(crate) logs: Logs,
 }
 
+/// What the sockets beside the control socket end in: of workers that speak as to systemd, and to einhorn.
+pub(crate) const NOTIFY_SUFFIX: &str = ".notify";
+pub(crate) const EINHORN_SUFFIX: &str = ".einhorn";
+
 /// Where the control socket is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ControlPath {
@@ -199,7 +203,7 @@ impl Config {
         variables::port_is_free(&options.env, &listeners)?;
         let control = files::control(options.socket.as_ref(), surroundings)?;
         let in_background = *verb == Verb::Start && !stays(options)?;
-        files::are_apart(typed, in_background, &control, &listeners, surroundings)?;
+        files::are_apart(typed, in_background, &control, protocol, &listeners, surroundings)?;
         Ok(Config {
             count,
             policy,

@@ -168,6 +168,9 @@ impl Parts {
         handover
             .check(&start.spec.argv)
             .map_err(|unfit| Refusal { code: USAGE, sentence: unfit.to_string() })?;
+        if let Some(doubt) = handover.doubt() {
+            log.remark(&doubt);
+        }
         let signals =
             Signals::install(&start.startup).map_err(|error| format!("cannot handle signals: {error}"))?;
         watch(poll, &signals.fd(), SIGNALS, Interest::READABLE)

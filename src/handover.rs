@@ -83,6 +83,22 @@ impl<'a> Handover<'a> {
         }
     }
 
+    /// What may not work, and srvwrap cannot know: Starlet takes the address of a client apart as one of IPv4, and dies
+    /// of any other. Server::Starter itself binds a port alone as IPv4 only.
+    pub(crate) fn doubt(self) -> Option<String> {
+        let v6 = |listener: &Passing<'_>| match listener.place {
+            Place::Tcp(address) if address.is_ipv6() => Some(address),
+            Place::Tcp(_) | Place::Unix(_) => None,
+        };
+        let is_here = self.protocol == Protocol::ServerStarter;
+        let address = self.listeners.iter().find_map(v6).filter(|_| is_here)?;
+        Some(format!(
+            "{address} is a socket of IPv6: a server that knows IPv4 only, as Starlet does, answers nobody there; for \
+             such a one give an address of IPv4, as in -p 0.0.0.0:{}",
+            address.port()
+        ))
+    }
+
     /// The number of the notice descriptor.
     pub(crate) fn notice(self) -> usize {
         match self.protocol {

@@ -217,6 +217,18 @@ fn a_perl_server_that_knows_server_starter_loses_nothing() {
     loses_nothing(serving(&words).file("app.psgi", PERL));
 }
 
+/// It dies of a client that is not of IPv4, whoever has bound the socket.
+#[test]
+fn a_port_of_every_address_is_doubted_under_server_starter() {
+    let program = ["--protocol", "server-starter", "sh", "-c", "echo online >&3; exec sleep 1000"];
+    for (address, doubted) in [("0", true), ("[::1]:0", true), ("0.0.0.0:0", false), ("unix:app.sock", false)]
+    {
+        let srvwrap = srvwrap(["-p", address].iter().chain(&program)).online();
+        let log = srvwrap.stop();
+        assert_eq!(log.contains(" is a socket of IPv6: a server that knows IPv4 only"), doubted, "{log}");
+    }
+}
+
 /// The variable is meant for an upgrade of nginx itself, and its numbers for what `listen` names.
 const NGINX: &str = r#"#!/bin/sh
 cat >"$$.conf" <<END

@@ -339,7 +339,7 @@ fn a_tcp_one_that_loses_its_port_ends_srvwrap_with_1() {
 fn srvwrap_runs_under_srvwrap_and_both_deploy_and_nothing_is_lost() {
     let Some(program) = examples::PYTHON.program() else { return };
     let inner = [crate::harness::BINARY, "-n", "2", "--socket", "inner.sock"];
-    let outer = ["-p", "127.0.0.1:0", "-p", "admin=127.0.0.1:0", "--ready", "after=500ms"];
+    let outer = ["-p", "127.0.0.1:0", "-p", "admin=127.0.0.1:0"];
     let mut srvwrap = srvwrap(outer.iter().chain(&inner).chain(&words(&program))).start();
     let port = srvwrap.port();
     srvwrap.wait_for("workers online: 2");

@@ -157,6 +157,16 @@ fn what_cannot_be_handed_over_is_refused_by_its_name() {
 }
 
 #[test]
+fn a_socket_of_ipv6_is_doubtful_where_programs_may_know_ipv4_only() {
+    let all = [unix(b"/a"), tcp(None, "127.0.0.1:80"), tcp(None, "[::]:8080")];
+    let doubt = |protocol, listeners| Handover { protocol, listeners }.doubt();
+    let told = doubt(Protocol::ServerStarter, &all).expect("it may not work");
+    assert!(told.starts_with("[::]:8080 is ") && told.ends_with(", as in -p 0.0.0.0:8080"), "{told}");
+    assert_eq!(doubt(Protocol::ServerStarter, &all[..2]), None);
+    assert_eq!(doubt(Protocol::Srvwrap, &all), None);
+}
+
+#[test]
 fn words_are_filled_anywhere_in_an_argument_and_not_in_the_programs_name() {
     let three = three();
     let handover = Handover { protocol: Protocol::Srvwrap, listeners: &three };

@@ -374,7 +374,13 @@ impl Display for Holds<'_> {
             Protocol::Stdin => ("listen on descriptor 0, its stdin", "listen on descriptor 0, its stdin"),
         };
         let take = if self.listeners.len() > 1 { all } else { first };
-        write!(f, "srvwrap holds {}: {take}", self.listeners.join(", "))
+        // What a program tries to bind is more often one of them.
+        let whole = |address: &String| {
+            let of_all = if address.starts_with("port ") { " of every address" } else { "" };
+            format!("{address}{of_all}")
+        };
+        let held: Vec<String> = self.listeners.iter().map(whole).collect();
+        write!(f, "srvwrap holds {}: {take}", held.join(", "))
     }
 }
 
