@@ -41,7 +41,6 @@ pub(crate) struct Config {
     pub(crate) listeners: Vec<Listener>,
     pub(crate) handed_in: HandedIn,
     pub(crate) unix: UnixAccess,
-    pub(crate) protocol: Protocol,
     pub(crate) policy: Policy,
     /// Whether the stop signal goes to a worker's first process alone.
     pub(crate) stop_leader_only: bool,
@@ -60,6 +59,10 @@ pub(crate) struct Config {
     pub(crate) pid_file: Option<PathBuf>,
     pub(crate) logs: Logs,
 }
+
+/// What the sockets beside the control socket end in: of workers that speak as to systemd, and to einhorn.
+pub(crate) const NOTIFY_SUFFIX: &str = ".notify";
+pub(crate) const EINHORN_SUFFIX: &str = ".einhorn";
 
 /// Where the control socket is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,7 +190,7 @@ impl Config {
         let online_timeout = duration_above_zero(&options.online_timeout)?;
         let protocol = protocol(&options.protocol)?;
         let policy = Policy {
-            channel: protocol.channel(),
+            protocol,
             ready: ready(&options.ready, &options.online_timeout, online_timeout)?,
             on_crash: on_crash(&options.on_crash)?,
             stop_signal: stop_signal(&options.stop_signal)?,
@@ -200,10 +203,9 @@ impl Config {
         variables::port_is_free(&options.env, &listeners)?;
         let control = files::control(options.socket.as_ref(), surroundings)?;
         let in_background = *verb == Verb::Start && !stays(options)?;
-        files::are_apart(typed, in_background, &control, &listeners, surroundings)?;
+        files::are_apart(typed, in_background, &control, protocol, &listeners, surroundings)?;
         Ok(Config {
             count,
-            protocol,
             policy,
             stop_leader_only: options.stop_leader_only,
             stdin: stdin(&options.stdin, count, protocol, &listeners, surroundings)?,

@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::handover::Handover;
+use crate::handover::{Handover, name_in_variable};
 
 /// Set for each worker, so an inherited value is never passed on.
 const OURS: [&str; 8] = [
@@ -126,14 +126,6 @@ pub(crate) fn of_worker(base: &[(OsString, OsString)], facts: &Facts<'_>) -> Vec
         }
     }
     environment
-}
-
-/// The name of a listener as a variable can hold it. None where that is empty or a number, which would be taken for a
-/// place among all.
-fn name_in_variable(name: &str) -> Option<String> {
-    let fit = |letter: char| if letter.is_ascii_alphanumeric() { letter.to_ascii_uppercase() } else { '_' };
-    let name: String = name.chars().map(fit).collect();
-    (!name.bytes().all(|byte| byte.is_ascii_digit())).then_some(name)
 }
 
 /// Programs whose runtime takes `NODE_CHANNEL_FD` for itself. Others would hand it to children that lack the

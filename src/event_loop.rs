@@ -38,7 +38,8 @@ use crate::config::Config;
 use crate::core::{Asker, Event, Request, Scale, Spec, Supervisor, Time, WorkerId};
 use crate::handover::Handover;
 use crate::log::Log;
-use crate::logs::Own;
+use crate::logs::{Destination, Own};
+use crate::sys::above::Above;
 use crate::sys::report::Report;
 use crate::sys::signals::{Arrived, Origin, Signals};
 use crate::sys::startup::Startup;
@@ -70,6 +71,7 @@ const LOG_WRITER: Token = Token(7);
 const OWN_STDOUT: Token = Token(8);
 const NOTIFY: Token = Token(9);
 const ACKS: Token = Token(10);
+const ABOVE: Token = Token(11);
 const FIRST_WORKER: usize = 16;
 
 /// Workers that are made before anything else gets its turn: fork and exec take most of a millisecond each.
@@ -105,12 +107,25 @@ pub(crate) struct EventLoop {
     ended: Option<u8>,
 }
 
+/// Why srvwrap does not even begin to take anything, where it was told to write its notices to a file.
+pub(crate) fn say_in_file(config: &Config, sentence: &str) {
+    if matches!(config.logs.notices, Destination::File(_)) {
+        let output = Poll::new().ok().map(|poll| Output::open(&config.logs, config.count, None, &poll));
+        if let Some(Ok(mut output)) = output {
+            output.say_in_file(sentence);
+            output.finish(Time::default());
+        }
+    }
+}
+
 /// What a program is run with, beside what `config` says.
 pub(crate) struct Start {
     pub(crate) startup: Startup,
     pub(crate) config: Config,
     pub(crate) spec: Spec,
     pub(crate) handed_in: HandedIn,
+    /// Of a srvwrap that is the worker of another one.
+    pub(crate) above: Option<Above>,
     /// Of a daemon, to the command that waits for it to be online.
     pub(crate) report: Option<Report>,
     /// What to do where files cannot be written that nobody has named.
@@ -149,10 +164,13 @@ impl Parts {
         if let Some(remark) = &start.handed_in.remark {
             log.remark(remark);
         }
-        let handover = Handover { protocol: config.protocol, listeners: &listeners.passing() };
+        let handover = Handover { protocol: config.policy.protocol, listeners: &listeners.passing() };
         handover
             .check(&start.spec.argv)
             .map_err(|unfit| Refusal { code: USAGE, sentence: unfit.to_string() })?;
+        if let Some(doubt) = handover.doubt() {
+            log.remark(&doubt);
+        }
         let signals =
             Signals::install(&start.startup).map_err(|error| format!("cannot handle signals: {error}"))?;
         watch(poll, &signals.fd(), SIGNALS, Interest::READABLE)
@@ -193,6 +211,7 @@ impl EventLoop {
             Time::default(),
         );
         let workers = Workers::new(config);
+        let upward = Upward::from_environment(start.above.take(), &poll);
         EventLoop {
             poll,
             origin,
@@ -203,7 +222,7 @@ impl EventLoop {
             listeners,
             workers,
             notified: Notified::default(),
-            upward: Upward::from_environment(),
+            upward,
             control,
             acks,
             log,
@@ -308,6 +327,7 @@ impl EventLoop {
             LOG_WRITER => self.hear_log_writer(),
             HANG_UPS => self.handle_hang_ups(),
             ACKS => self.hear_acks(),
+            ABOVE => self.hear_above(),
             CONTROL => self.control.knocked(Door::Control),
             HEALTH => self.control.knocked(Door::Health),
             REPORT => self.report.iter_mut().for_each(Report::flush),

@@ -21,36 +21,12 @@ use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use crate::core::Channel;
-
+pub(crate) use crate::core::Protocol;
 pub(crate) use unfit::Unfit;
-pub(crate) use words::is_listener_name;
+pub(crate) use words::{is_listener_name, name_in_variable};
 
 /// The first number behind stdin, stdout and stderr.
 const FIRST: usize = 3;
-
-/// How workers are handed the listeners: the table above.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Protocol {
-    Srvwrap,
-    Systemd,
-    ServerStarter,
-    Einhorn,
-    /// The one listener as their standard input.
-    Stdin,
-}
-
-impl Protocol {
-    /// Where its programs say that they are online.
-    pub(crate) fn channel(self) -> Channel {
-        match self {
-            Protocol::Systemd => Channel::Datagrams,
-            Protocol::Srvwrap | Protocol::ServerStarter | Protocol::Einhorn | Protocol::Stdin => {
-                Channel::NoticeFd
-            }
-        }
-    }
-}
 
 /// A protocol, and the listeners that are handed over by it.
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +81,22 @@ impl<'a> Handover<'a> {
             Some(path) => Err(Unfit::Path(path.to_os_string())),
             None => Ok(()),
         }
+    }
+
+    /// What may not work, and srvwrap cannot know: Starlet takes the address of a client apart as one of IPv4, and dies
+    /// of any other. Server::Starter itself binds a port alone as IPv4 only.
+    pub(crate) fn doubt(self) -> Option<String> {
+        let v6 = |listener: &Passing<'_>| match listener.place {
+            Place::Tcp(address) if address.is_ipv6() => Some(address),
+            Place::Tcp(_) | Place::Unix(_) => None,
+        };
+        let is_here = self.protocol == Protocol::ServerStarter;
+        let address = self.listeners.iter().find_map(v6).filter(|_| is_here)?;
+        Some(format!(
+            "{address} is a socket of IPv6: a server that knows IPv4 only, as Starlet does, answers nobody there; for \
+             such a one give an address of IPv4, as in -p 0.0.0.0:{}",
+            address.port()
+        ))
     }
 
     /// The number of the notice descriptor.

@@ -68,6 +68,7 @@ use cli::{Command, Typed, UsageError, Verb};
 use config::{Call, Config, Daemon, Surroundings};
 use core::Spec;
 use event_loop::{EventLoop, HandedIn, Refusal, Start};
+use sys::above::Above;
 use sys::startup::Startup;
 
 /// Wrong usage.
@@ -123,18 +124,21 @@ fn start_typed(typed: &Typed, surroundings: Surroundings, startup: Startup) -> R
 }
 
 fn run(config: Config, surroundings: Surroundings, startup: Startup) -> u8 {
+    // A daemon has nobody above it: whoever started it goes on without.
+    let above = config.handed_in.notice_fd.and_then(Above::take);
     let handed_in = match handed_in(&config) {
         Ok(handed_in) => handed_in,
         Err(code) => return code,
     };
     let spec = spec_of(&config, surroundings);
-    serve(Start { startup, config, spec, handed_in, report: None, elsewhere: None })
+    serve(Start { startup, config, spec, handed_in, above, report: None, elsewhere: None })
 }
 
 /// Or the exit code, where it has been said why.
 fn handed_in(config: &Config) -> Result<HandedIn, u8> {
     HandedIn::take(config).map_err(|Refusal { code, sentence }| {
         complain(&sentence);
+        event_loop::say_in_file(config, &sentence);
         code
     })
 }

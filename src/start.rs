@@ -56,7 +56,7 @@ pub(crate) fn start(config: Config, daemon: &Daemon, spec: Spec, startup: Startu
         Ok(Side::Daemon { report }) => match settle(&report, handed_in.descriptors()) {
             Ok(()) => {
                 let (report, elsewhere) = (Some(report), Some(ELSEWHERE));
-                serve(Start { startup, config, spec, handed_in, report, elsewhere })
+                serve(Start { startup, config, spec, handed_in, above: None, report, elsewhere })
             }
             Err(errno) => not_started(report, &format!("cannot open /dev/null: {}", errno.desc()), FAILED),
         },

@@ -121,7 +121,13 @@ fn a_second_name_of_a_path_that_is_bound_already_takes_the_first_one_back() {
     let starting = srvwrap(["-p", "unix:a.sock", "-p", "unix:sub/../a.sock", "true"]);
     std::fs::create_dir(starting.path().join("sub")).expect("our directory");
     let line = refused(starting, FAILED);
-    assert!(line.contains("sub/../a.sock: another server listens on it"), "{line}");
+    let told = "sub/../a.sock: srvwrap itself listens on it already, by another -p or as its control socket; give each";
+    assert!(line.contains(told), "{line}");
+
+    let starting = srvwrap(["-p", "unix:sub/../srvwrap.sock", "true"]);
+    std::fs::create_dir(starting.path().join("sub")).expect("our directory");
+    let line = refused(starting, FAILED);
+    assert!(line.contains("sub/../srvwrap.sock: srvwrap itself listens on it already"), "{line}");
 }
 
 /// An address of a net for documentation is nobody's.

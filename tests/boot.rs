@@ -50,7 +50,7 @@ fn a_boot_whose_worker_exits_says_the_status_and_what_srvwrap_holds() {
     assert_boot_fails(
         &["-p", "0", "sh", "-c", "exit 3"],
         1,
-        "exited with status 3 while starting (if the address was in use: srvwrap holds port N: listen on the descriptor in LISTEN_FD, do not \
+        "exited with status 3 while starting (if the address was in use: srvwrap holds port N of every address: listen on the descriptor in LISTEN_FD, do not \
          bind it)",
     );
     assert_boot_fails(&["sh", "-c", "exit 3"], 1, "exited with status 3 while starting");
@@ -80,8 +80,8 @@ fn a_boot_that_is_late_without_a_word_names_the_port_the_descriptor_and_the_opti
     assert_boot_fails(
         &["-p", "0", "--online-timeout", "1s", "sleep", "1000"],
         1,
-        "said nothing on its notice fd within 1s (srvwrap holds port N: listen on the descriptor in LISTEN_FD, then write \
-         online to the one in NOTIFY_FD, or use --ready after=2s)",
+        "said nothing on its notice fd within 1s (srvwrap holds port N of every address: listen on the descriptor in LISTEN_FD, then write \
+         online to the descriptor in NOTIFY_FD, or use --ready after=2s)",
     );
 }
 
@@ -90,8 +90,8 @@ fn a_boot_that_is_late_without_a_word_names_every_listener_or_does_without() {
     assert_boot_fails(
         &["-p", "0", "-p", "admin=0", "--online-timeout", "200ms", "sleep", "1000"],
         1,
-        "said nothing on its notice fd within 200ms (srvwrap holds port N, port N: listen on the descriptors in LISTEN_FD_0 \
-         and so on, then write online to the one in NOTIFY_FD, or use --ready after=2s)",
+        "said nothing on its notice fd within 200ms (srvwrap holds port N of every address, port N of every address: listen on the descriptors in LISTEN_FD_0 \
+         and so on, then write online to the descriptor in NOTIFY_FD, or use --ready after=2s)",
     );
     assert_boot_fails(
         &["--online-timeout", "200ms", "sleep", "1000"],

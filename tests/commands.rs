@@ -405,7 +405,7 @@ fn a_scaling_that_fails_puts_the_count_back() {
     let told_so = told(srvwrap.path(), &["scale", "2"]);
     assert_eq!(told_so.code, 1);
     assert!(last(&told_so.stderr).contains("exited with status 3 while starting"), "{told_so:?}");
-    assert!(told(srvwrap.path(), &["status"]).done()[0].contains("1 of 1 workers online"));
+    assert!(told(srvwrap.path(), &["status"]).done()[0].contains("1 of 1 worker online"));
 }
 
 #[test]

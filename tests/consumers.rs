@@ -10,6 +10,7 @@
 //! | Starlet | Server::Starter | its application |
 //! | nginx | `NGINX` | nothing |
 //! | php-cgi | fd 0 | nothing |
+//! | php-fpm | `FPM_SOCKETS`, from a line of shell | `READY=1` |
 //! | Java | fd 0 | nothing |
 //!
 //! Two workers are replaced twice under load, and not one request is lost (but see uvicorn). The clients take a new
@@ -217,6 +218,18 @@ fn a_perl_server_that_knows_server_starter_loses_nothing() {
     loses_nothing(serving(&words).file("app.psgi", PERL));
 }
 
+/// It dies of a client that is not of IPv4, whoever has bound the socket.
+#[test]
+fn a_port_of_every_address_is_doubted_under_server_starter() {
+    let program = ["--protocol", "server-starter", "sh", "-c", "echo online >&3; exec sleep 1000"];
+    for (address, doubted) in [("0", true), ("[::1]:0", true), ("0.0.0.0:0", false), ("unix:app.sock", false)]
+    {
+        let srvwrap = srvwrap(["-p", address].iter().chain(&program)).online();
+        let log = srvwrap.stop();
+        assert_eq!(log.contains(" is a socket of IPv6: a server that knows IPv4 only"), doubted, "{log}");
+    }
+}
+
 /// The variable is meant for an upgrade of nginx itself, and its numbers for what `listen` names.
 const NGINX: &str = r#"#!/bin/sh
 cat >"$$.conf" <<END
@@ -293,12 +306,41 @@ fn java_on_its_inherited_channel_loses_nothing() {
 
 const PHP: &str = r#"<?php echo getmypid(), ' ', getenv('SRVWRAP_SLOT'), ' ', getenv('SRVWRAP_GENERATION');"#;
 
-/// It speaks FastCGI, and so do its clients.
 #[test]
 fn php_on_fd_0_loses_nothing() {
     let Some(python) = examples::python_itself().filter(|_| require::program("php-cgi")) else { return };
     let words = ["--protocol", "stdin", "--ready", "after=500ms", "php-cgi"];
-    let mut srvwrap = serving(&words).file("answer.php", PHP).online();
+    fastcgi_loses_nothing(&python, serving(&words));
+}
+
+/// `FPM_SOCKETS` is meant for an upgrade of php-fpm itself. Without `process_control_timeout` its QUIT waits for no
+/// answer that is under way.
+const PHP_FPM: &str = r#"cat >"$$.conf" <<END
+[global]
+pid = $PWD/$$.pid
+error_log = /dev/stderr
+process_control_timeout = 20
+[www]
+listen = 127.0.0.1:$PORT
+pm = static
+pm.max_children = 2
+clear_env = no
+END
+FPM_SOCKETS="127.0.0.1:$PORT=$LISTEN_FD" exec "$0" --nodaemonize --allow-to-run-as-root --fpm-config "$$.conf"
+"#;
+
+/// QUIT is its word for an end without loss.
+#[test]
+fn php_fpm_on_an_inherited_socket_loses_nothing() {
+    let (Some(fpm), Some(python)) = (consumers::php_fpm(), examples::python_itself()) else { return };
+    let fpm = fpm.to_str().expect("a path");
+    let words = ["--protocol", "systemd", "--stop-signal", "QUIT", "sh", "-c", PHP_FPM, fpm];
+    fastcgi_loses_nothing(&python, serving(&words));
+}
+
+/// Its clients speak FastCGI too.
+fn fastcgi_loses_nothing(python: &std::ffi::OsStr, starting: Starting) {
+    let mut srvwrap = starting.file("answer.php", PHP).online();
     let mut clients = Command::new(python)
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fastcgi.py"))
         .arg(srvwrap.port().to_string())

@@ -141,6 +141,22 @@ fn einhorns_protocol_counts_the_sockets_and_has_the_notice_descriptor_for_acks()
     srvwrap.stop();
 }
 
+/// Else nobody could ack any more after a tidier has been there.
+#[test]
+fn einhorns_socket_is_made_anew_where_its_path_was_removed() {
+    let Some(python) = examples::python_itself() else { return };
+    let script = "[ $SRVWRAP_GENERATION = 1 ] && echo online >&3 || \"$0\" acks.py \"$EINHORN_SOCK_PATH\" & exec sleep 1000";
+    let words = ["--protocol", "einhorn", "-p", "0", "sh", "-c", script, python.to_str().expect("a path")];
+    let mut srvwrap = srvwrap(words).file("acks.py", ACKS).online();
+    std::fs::remove_file(srvwrap.path().join("srvwrap.sock.einhorn")).expect("it is there");
+    srvwrap.wait_for("srvwrap.sock.einhorn: made anew");
+    srvwrap.signal(Signal::SIGHUP);
+    srvwrap.wait_for("deploy 2 done");
+    let path = srvwrap.path().join("srvwrap.sock.einhorn");
+    srvwrap.stop();
+    assert!(!path.exists());
+}
+
 /// As its libraries write it.
 #[test]
 fn einhorns_ack_is_a_readiness_word() {

@@ -252,7 +252,7 @@ fn a_watched_status_ends_with_3_when_srvwrap_does() {
     let mut srvwrap = gated(1);
     srvwrap.touch("may-end");
     let mut terminal = on_terminal(srvwrap.path(), &["status", "--watch", "--interval", "50ms"], (80, 24));
-    terminal.wait_until("a status", SIZE, |lines| has(lines, &["1 of 1 workers online"]));
+    terminal.wait_until("a status", SIZE, |lines| has(lines, &["1 of 1 worker online"]));
     srvwrap.signal(Signal::SIGTERM);
     assert_eq!(srvwrap.exit_code(), 0);
     assert_eq!(terminal.exit_code(), 3);

@@ -168,6 +168,47 @@ fn a_number_that_is_not_open_is_never_taken_for_something_of_srvwraps_own() {
     assert!(variable.1.contains("cannot take over fd 5 of LISTEN_FD: it is not open"), "{}", variable.1);
 }
 
+/// Who has named a log reads it there, and not on a terminal that was closed long ago.
+#[test]
+fn what_cannot_be_taken_over_is_told_in_the_log_too() {
+    let starting = srvwrap(["--log", "notices.log"].iter().chain(&IDLE)).env("LISTEN_FD", "5");
+    let log = starting.path().join("notices.log");
+    let mut refused = starting.with(|command| hand_over(command, vec![(5, None)])).start();
+    assert_eq!(refused.exit_code(), 1);
+    let told = "cannot take over fd 5 of LISTEN_FD: it is not open";
+    assert!(refused.log().contains(told), "{}", refused.log());
+    let text = fs::read_to_string(log).unwrap();
+    assert!(text.contains(told) && text.lines().count() == 1, "{text}");
+    // A log that nobody has named is not begun for it.
+    let starting = srvwrap(IDLE).env("LISTEN_FD", "5");
+    let mut refused = starting.with(|command| hand_over(command, vec![(5, None)])).start();
+    assert_eq!(refused.exit_code(), 1);
+    assert_eq!(fs::read_dir(&refused.directory).unwrap().count(), 0);
+}
+
+/// Nobody would listen on the others, and nobody would know.
+#[test]
+fn a_list_with_a_gap_is_refused_by_the_variable_behind_it() {
+    let (port, good) = tcp();
+    let starting = srvwrap(IDLE).env("LISTEN_FD", "4").env("LISTEN_FD_1", "5");
+    let (code, log) = starting.with(|command| hand_over(command, vec![(4, Some(good))])).run();
+    let expected = "srvwrap: LISTEN_FD_1=5: there is no LISTEN_FD_0; unset it, or say by -p where to listen";
+    assert_eq!((code, &*log), (2, expected));
+    wait_until_closed(port);
+}
+
+/// As systemd names a socket where its unit does not.
+#[test]
+fn a_name_that_came_with_a_socket_can_stand_in_the_programs_words() {
+    let script = "echo \"$0 $1\"; echo online >&3; exec sleep 1000";
+    let words = ["sh", "-c", script, "{fd:app.socket}", "{fd:ADMIN_SOCKET}"];
+    let starting = srvwrap(words).addressed("2").env("LISTEN_FDNAMES", "admin.socket:app.socket");
+    let handed = vec![(3, Some(tcp().1)), (4, Some(tcp().1))];
+    let mut srvwrap = starting.with(|command| hand_over(command, handed)).online();
+    srvwrap.wait_until_said("5 4", 1);
+    srvwrap.stop();
+}
+
 #[test]
 fn a_count_that_makes_no_sense_is_wrong_usage() {
     for (count, names, because) in [
@@ -339,7 +380,7 @@ fn a_tcp_one_that_loses_its_port_ends_srvwrap_with_1() {
 fn srvwrap_runs_under_srvwrap_and_both_deploy_and_nothing_is_lost() {
     let Some(program) = examples::PYTHON.program() else { return };
     let inner = [crate::harness::BINARY, "-n", "2", "--socket", "inner.sock"];
-    let outer = ["-p", "127.0.0.1:0", "-p", "admin=127.0.0.1:0", "--ready", "after=500ms"];
+    let outer = ["-p", "127.0.0.1:0", "-p", "admin=127.0.0.1:0"];
     let mut srvwrap = srvwrap(outer.iter().chain(&inner).chain(&words(&program))).start();
     let port = srvwrap.port();
     srvwrap.wait_for("workers online: 2");

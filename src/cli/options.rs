@@ -90,8 +90,8 @@ pub(crate) static OPTIONS: &[OptionRow] = &[
         help: "Hold a listening socket and hand it to every worker: 8000 (every address, IPv4 and IPv6), 0 (a free \
                port, which is printed), 127.0.0.1:8000, localhost:8000, [::1]:8000, [::]:8000 (IPv6 only), \
                unix:/run/app.sock, unix:@app (abstract), fd:3 (a descriptor that srvwrap was started with). Any of \
-               them named, as in http=8000. May be repeated. Default: the sockets in LISTEN_FDS (systemd) or \
-               LISTEN_FD.",
+               them named, as in http=8000 (a-z, 0-9 and _, and not a number). May be repeated. Default: the sockets in \
+               LISTEN_FDS (systemd) or LISTEN_FD.",
         ..SWITCH
     },
     OptionRow {

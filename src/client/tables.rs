@@ -43,9 +43,15 @@ fn headline(status: &Status) -> String {
         (_, Some(number)) => (format!("generation {number} serves"), format!("; {activity}{deploy}")),
     };
     format!(
-        "srvwrap {version} (pid {pid}), {before}: {workers_online} of {workers_wanted} workers online{after}, up {}",
+        "srvwrap {version} (pid {pid}), {before}: {workers_online} of {workers_wanted} {} online{after}, up {}",
+        noun(*workers_wanted),
         Took(status.uptime)
     )
+}
+
+/// As in `1 of 1 worker`.
+fn noun(of_all: u32) -> &'static str {
+    if of_all == 1 { "worker" } else { "workers" }
 }
 
 fn program(status: &Status) -> String {
@@ -155,7 +161,8 @@ fn deploying(deploy: &Deploying) -> String {
     let Deploying { generation, phase, by, online, workers, leaving, elapsed } = deploy;
     let leaving = if *leaving > 0 { format!(", {leaving} still leaving") } else { String::new() };
     format!(
-        "deploy {generation} ({by}): {phase}, {online} of {workers} workers online{leaving}, for {}",
+        "deploy {generation} ({by}): {phase}, {online} of {workers} {} online{leaving}, for {}",
+        noun(*workers),
         Took(*elapsed)
     )
 }

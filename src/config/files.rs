@@ -6,8 +6,9 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::{Address, ControlPath, Listener, Surroundings, absolute, logs};
+use super::{Address, ControlPath, EINHORN_SUFFIX, Listener, NOTIFY_SUFFIX, Surroundings, absolute, logs};
 use crate::cli::{Given, Typed, UsageError};
+use crate::handover::Protocol;
 use crate::logs::LogPath;
 
 /// What `sun_path` of unix(7) holds beside the zero byte at its end; directories do not count, since the socket is
@@ -46,21 +47,24 @@ pub(super) fn are_apart(
     typed: &Typed,
     in_background: bool,
     control: &ControlPath,
+    protocol: Protocol,
     listeners: &[Listener],
     surroundings: &Surroundings,
 ) -> Result<(), UsageError> {
     let options = &typed.options;
     refuse_listener_at(control, options.socket.as_ref(), &options.listen, listeners)?;
+    let own = own_sockets(control, protocol);
+    refuse_listener_beside(&own, &options.listen, listeners)?;
     let places = logs::places(options, in_background);
     let logs: Vec<(&Given, LogPath)> =
         places.iter().filter_map(|given| Some((given, logs::path(given, surroundings)?))).collect();
     for (given, log) in &logs {
         file(given, surroundings)?;
-        refuse_taken(given, |path| log.leads_to(path), control, listeners)?;
+        refuse_taken(given, |path| log.leads_to(path), &own, listeners)?;
     }
     let Some(given) = &options.pid_file else { return Ok(()) };
     let pid_file = file(given, surroundings)?;
-    refuse_taken(given, |path| pid_file == path, control, listeners)?;
+    refuse_taken(given, |path| pid_file == path, &own, listeners)?;
     logs::refuse_archive(given, &pid_file, &logs)?;
     match logs.iter().find(|(_, log)| log.leads_to(&pid_file)) {
         Some((log, _)) => Err(given.refused_with(format!("{log} is the same file; give another path"))),
@@ -68,15 +72,26 @@ pub(super) fn are_apart(
     }
 }
 
+/// The control socket, and what lies beside it where workers need it; each with what it is.
+fn own_sockets(control: &ControlPath, protocol: Protocol) -> Vec<(PathBuf, &'static str)> {
+    let mut own = vec![(control.path.clone(), "the control socket")];
+    own.extend(match protocol {
+        Protocol::Systemd => Some((control.beside(NOTIFY_SUFFIX), "the notify socket of --protocol systemd")),
+        Protocol::Einhorn => Some((control.beside(EINHORN_SUFFIX), "the socket of --protocol einhorn")),
+        Protocol::Srvwrap | Protocol::ServerStarter | Protocol::Stdin => None,
+    });
+    own
+}
+
 fn refuse_taken(
     given: &Given,
     leads_to: impl Fn(&Path) -> bool,
-    control: &ControlPath,
+    own: &[(PathBuf, &str)],
     listeners: &[Listener],
 ) -> Result<(), UsageError> {
     let listens = |listener: &Listener| matches!(&listener.address, Address::Unix(path) if leads_to(path));
-    if leads_to(&control.path) {
-        Err(given.refused_with("the control socket is there; give another path"))
+    if let Some((_, what)) = own.iter().find(|(path, _)| leads_to(path)) {
+        Err(given.refused_with(format!("{what} is there; give another path")))
     } else if listeners.iter().any(listens) {
         Err(given.refused_with("-p listens there; give another path"))
     } else {
@@ -100,6 +115,21 @@ fn refuse_listener_at(
             Err(listen.refused_with("the control socket is there; give another path, or another --socket"))
         }
     }
+}
+
+fn refuse_listener_beside(
+    own: &[(PathBuf, &str)],
+    listen: &[Given],
+    listeners: &[Listener],
+) -> Result<(), UsageError> {
+    for (listen, listener) in listen.iter().zip(listeners) {
+        if let Some((_, what)) = own.iter().find(|(path, _)| is_at(listener, path)) {
+            return Err(
+                listen.refused_with(format!("{what} is there; give another path, or another --socket"))
+            );
+        }
+    }
+    Ok(())
 }
 
 fn is_at(listener: &Listener, path: &Path) -> bool {

@@ -11,7 +11,7 @@
 //!
 //! What this module does not do: look at descriptors.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 
 use super::address::number;
 use super::{Address, Listener, Surroundings};
@@ -26,6 +26,8 @@ pub(crate) struct HandedIn {
     pub(crate) unused: Vec<Listener>,
     /// That there are sockets for another process, where there are none for this one: a sentence.
     pub(crate) for_another: Option<String>,
+    /// The notice descriptor, where a srvwrap above us has given one, or somebody who does as it does.
+    pub(crate) notice_fd: Option<i32>,
     /// Whether a srvwrap above us has started us, whose other workers may share the sockets.
     pub(crate) by_srvwrap: bool,
 }
@@ -41,15 +43,19 @@ pub(super) fn listeners(
     mut given: Vec<Listener>,
     surroundings: &Surroundings,
 ) -> Result<(Vec<Listener>, HandedIn), UsageError> {
-    let by_srvwrap = value(surroundings, "SRVWRAP_PID").is_some();
+    let of_ours = HandedIn {
+        by_srvwrap: value(surroundings, "SRVWRAP_PID").is_some(),
+        notice_fd: value(surroundings, "NOTIFY_FD").and_then(|text| text.to_str()?.parse().ok()),
+        ..HandedIn::default()
+    };
     let found = handed_over(surroundings);
     if given.is_empty() {
         let Some((variable, listeners)) = found? else {
             let for_another = for_another(surroundings);
-            return Ok((given, HandedIn { for_another, by_srvwrap, ..HandedIn::default() }));
+            return Ok((given, HandedIn { for_another, ..of_ours }));
         };
         let variable = Some(variable);
-        return Ok((listeners, HandedIn { variable, by_srvwrap, ..HandedIn::default() }));
+        return Ok((listeners, HandedIn { variable, ..of_ours }));
     }
     // Where it is not used it need not make sense.
     let mut unused = found.ok().flatten().map(|(_, listeners)| listeners).unwrap_or_default();
@@ -58,7 +64,7 @@ pub(super) fn listeners(
         let named = unused.remove(at);
         listener.name = listener.name.take().or(named.name);
     }
-    Ok((given, HandedIn { unused, by_srvwrap, ..HandedIn::default() }))
+    Ok((given, HandedIn { unused, ..of_ours }))
 }
 
 /// A shell between systemd and us is the usual reason.
@@ -101,7 +107,16 @@ fn by_systemd(surroundings: &Surroundings) -> Result<Vec<Listener>, UsageError> 
     for index in 0..count {
         let Some(name) = socket_name(names.get(index).copied().unwrap_or_default()) else {
             let all = value(surroundings, "LISTEN_FDNAMES").unwrap_or_default();
-            return Err(wrong("LISTEN_FDNAMES", all, &format!("name {} is not one", index + 1)));
+            let name = names.get(index).copied().unwrap_or_default();
+            return Err(UsageError::BadWord {
+                word: assigned("LISTEN_FDNAMES", all),
+                // What looks like a letter of ASCII may be none.
+                because: format!(
+                    "name {}, {}, is not 1 to {LONGEST_NAME} printable letters of ASCII; give the socket another one",
+                    index + 1,
+                    name.escape_ascii()
+                ),
+            });
         };
         listeners.push(listener(FIRST_OF_SYSTEMD + index, name));
     }
@@ -117,18 +132,39 @@ fn socket_name(bytes: &[u8]) -> Option<Option<String>> {
 }
 
 fn by_number(surroundings: &Surroundings) -> Result<Vec<Listener>, UsageError> {
-    let Some(first) = descriptor(surroundings, "LISTEN_FD")? else { return Ok(Vec::new()) };
-    let mut all = vec![first];
+    let first = descriptor(surroundings, "LISTEN_FD")?;
+    let mut all: Vec<usize> = first.into_iter().collect();
     // They may be somebody else's, and then need not be numbers.
-    if matches!(descriptor(surroundings, "LISTEN_FD_0"), Ok(Some(zeroth)) if zeroth == first) {
+    let mut count = 0;
+    if first.is_some() && matches!(descriptor(surroundings, "LISTEN_FD_0"), Ok(zeroth) if zeroth == first) {
         for index in 1..MOST_SOCKETS {
+            count = index;
             let Some(next) = descriptor(surroundings, &format!("LISTEN_FD_{index}"))? else { break };
             if !all.contains(&next) {
                 all.push(next);
             }
         }
     }
+    if count > 0 || value(surroundings, "LISTEN_FD_0").is_none() {
+        refuse_gap(surroundings, count)?;
+    }
     Ok(all.into_iter().map(|fd| listener(fd, name_of(surroundings, fd))).collect())
+}
+
+/// Nobody would listen on a socket that is behind a gap.
+fn refuse_gap(surroundings: &Surroundings, missing: usize) -> Result<(), UsageError> {
+    let behind = |(variable, _): &&(OsString, OsString)| {
+        let number = variable.to_str().and_then(|name| name.strip_prefix("LISTEN_FD_")).and_then(number);
+        number.and_then(|number| usize::try_from(number).ok()).is_some_and(|number| number > missing)
+            && value(surroundings, variable).is_some()
+    };
+    match surroundings.environment.iter().find(behind) {
+        Some((variable, value)) => {
+            let variable = variable.to_string_lossy();
+            Err(wrong(&variable, value, &format!("there is no LISTEN_FD_{missing}")))
+        }
+        None => Ok(()),
+    }
 }
 
 fn listener(fd: usize, name: Option<String>) -> Listener {
@@ -156,15 +192,20 @@ fn descriptor(surroundings: &Surroundings, variable: &str) -> Result<Option<usiz
 }
 
 /// An empty one counts as none.
-fn value<'a>(surroundings: &'a Surroundings, variable: &str) -> Option<&'a OsStr> {
-    let found = surroundings.environment.iter().find(|(name, _)| name == variable);
+fn value(surroundings: &Surroundings, variable: impl AsRef<OsStr>) -> Option<&OsStr> {
+    let found = surroundings.environment.iter().find(|(name, _)| name == variable.as_ref());
     found.map(|(_, value)| value.as_os_str()).filter(|value| !value.is_empty())
 }
 
 fn wrong(variable: &str, value: &OsStr, problem: &str) -> UsageError {
-    let mut word = std::ffi::OsString::from(format!("{variable}="));
+    let because = format!("{problem}; unset it, or say by -p where to listen");
+    UsageError::BadWord { word: assigned(variable, value), because }
+}
+
+fn assigned(variable: &str, value: &OsStr) -> OsString {
+    let mut word = OsString::from(format!("{variable}="));
     word.push(value);
-    UsageError::BadWord { word, because: format!("{problem}; unset it, or say by -p where to listen") }
+    word
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ fn own_streams() -> Logs {
 fn a_program_alone_gets_the_documented_defaults() {
     let policy = Policy {
         ready: Ready::Notify,
-        channel: crate::core::Channel::NoticeFd,
+        protocol: Protocol::Srvwrap,
         on_crash: OnCrash::Respawn,
         stop_signal: StopSignal::Auto,
         online_timeout: Duration::from_secs(60),
@@ -85,7 +85,6 @@ fn a_program_alone_gets_the_documented_defaults() {
         listeners: vec![],
         handed_in: HandedIn::default(),
         unix: UnixAccess { mode: 0o666, user: None, group: None },
-        protocol: Protocol::Srvwrap,
         policy,
         stop_leader_only: false,
         stdin: Stdin::Null,
@@ -101,18 +100,6 @@ fn a_program_alone_gets_the_documented_defaults() {
     assert_eq!(config(&[]), expected);
 }
 
-/// What operators are told of a worker that says nothing.
-#[test]
-fn only_who_speaks_as_to_systemd_is_expected_to_do_so() {
-    for (protocol, channel) in [
-        ("systemd", crate::core::Channel::Datagrams),
-        ("srvwrap", crate::core::Channel::NoticeFd),
-        ("einhorn", crate::core::Channel::NoticeFd),
-    ] {
-        assert_eq!(config(&["--protocol", protocol]).policy.channel, channel);
-    }
-}
-
 #[test]
 fn each_option_reaches_its_place() {
     let line = "-n4 -p8000 --ready=after=2s --online-timeout=3s --stop-timeout=4s --stop-signal=INT \
@@ -122,10 +109,9 @@ fn each_option_reaches_its_place() {
         listeners: vec![Listener { name: None, address: Address::Port(8000) }],
         handed_in: HandedIn::default(),
         unix: UnixAccess { mode: 0o666, user: None, group: None },
-        protocol: Protocol::Einhorn,
         policy: Policy {
             ready: Ready::After(Duration::from_secs(2)),
-            channel: crate::core::Channel::NoticeFd,
+            protocol: Protocol::Einhorn,
             on_crash: OnCrash::Exit,
             stop_signal: StopSignal::Signal(libc::SIGINT),
             online_timeout: Duration::from_secs(3),

@@ -41,7 +41,7 @@ pub(crate) use backoff::Random;
 #[cfg(test)]
 pub(crate) use notice::{DeployNews, Fault};
 pub(crate) use notice::{Notice, Severity, Who, WorkerNews};
-pub(crate) use policy::{Channel, OnCrash, Policy, Ready, StopSignal};
+pub(crate) use policy::{OnCrash, Policy, Protocol, Ready, StopSignal};
 pub(crate) use spec::Spec;
 pub(crate) use supervisor::{Deployed, Outlook, Phase, Status, Supervisor};
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::wire::control::message::Outcome;
 
 use super::worker::{Asked, Heard, Worker};
-use super::{Asker, Channel, Ending, Mended};
+use super::{Asker, Ending, Mended, Protocol};
 
 /// One fact that an operator is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub(crate) enum Notice {
     BootFailed {
         failure: Failure,
         heard: Heard,
-        channel: Channel,
+        protocol: Protocol,
         listeners: Vec<String>,
     },
     Booted {
@@ -130,6 +130,8 @@ pub(crate) enum Fault {
     NotSpawned(String),
     /// It was not online within this time.
     Late(Duration),
+    /// The same of one that was to say so as to systemd.
+    Mute(Duration),
     /// It said offline, with this reason or an empty one.
     GaveUp(String),
     /// The listener at this address had to be bound anew.
@@ -288,9 +290,8 @@ impl Fault {
             Fault::Ended(Ending::Exited(status)) => Some(u8::try_from(*status).unwrap_or(1)),
             Fault::Ended(Ending::Signaled(number)) => Some(u8::try_from(128 + *number).unwrap_or(1)),
             Fault::Ended(Ending::NotExecuted { exit_code, .. }) => Some(*exit_code),
-            Fault::None | Fault::NotSpawned(_) | Fault::Late(_) | Fault::GaveUp(_) | Fault::Rebound(_) => {
-                None
-            }
+            Fault::None | Fault::NotSpawned(_) | Fault::Late(_) | Fault::Mute(_) => None,
+            Fault::GaveUp(_) | Fault::Rebound(_) => None,
         }
     }
 
@@ -301,14 +302,14 @@ impl Fault {
             Fault::Ended(Ending::Exited(_) | Ending::Signaled(_)) | Fault::None | Fault::NotSpawned(_) => {
                 None
             }
-            Fault::Late(_) | Fault::GaveUp(_) | Fault::Rebound(_) => None,
+            Fault::Late(_) | Fault::Mute(_) | Fault::GaveUp(_) | Fault::Rebound(_) => None,
         }
     }
 
     /// Whether the program ran, and ended or was late; one that said offline has given its reason.
     fn is_of_the_program(&self) -> bool {
         match self {
-            Fault::Ended(Ending::Exited(_) | Ending::Signaled(_)) | Fault::Late(_) => true,
+            Fault::Ended(Ending::Exited(_) | Ending::Signaled(_)) | Fault::Late(_) | Fault::Mute(_) => true,
             Fault::Ended(Ending::NotExecuted { .. }) | Fault::NotSpawned(_) => false,
             Fault::None | Fault::GaveUp(_) | Fault::Rebound(_) => false,
         }

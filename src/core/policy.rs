@@ -38,20 +38,24 @@ pub(crate) enum StopSignal {
     Signal(i32),
 }
 
-/// Where a worker is expected to say that it is online. It is heard wherever it says so: this is for what operators
-/// are told.
+/// How workers are handed the listeners, and where they are expected to say that they are online. They are heard
+/// wherever they say so: here this is for what operators are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Channel {
-    NoticeFd,
-    /// At the socket in NOTIFY_SOCKET, as to systemd.
-    Datagrams,
+pub(crate) enum Protocol {
+    Srvwrap,
+    /// It is said at the socket in NOTIFY_SOCKET, and by all others on the notice fd.
+    Systemd,
+    ServerStarter,
+    Einhorn,
+    /// The one listener as their standard input.
+    Stdin,
 }
 
 /// What holds for every worker, whatever it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Policy {
     pub(crate) ready: Ready,
-    pub(crate) channel: Channel,
+    pub(crate) protocol: Protocol,
     pub(crate) on_crash: OnCrash,
     pub(crate) stop_signal: StopSignal,
     /// From spawn to online, at most.

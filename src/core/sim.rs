@@ -81,7 +81,7 @@ fn policy(random: &mut Random) -> Policy {
     };
     Policy {
         ready,
-        channel: crate::core::Channel::NoticeFd,
+        protocol: crate::core::Protocol::Srvwrap,
         on_crash: if random.one_in(12) { OnCrash::Exit } else { OnCrash::Respawn },
         stop_signal: StopSignal::Auto,
         online_timeout: Duration::from_secs(10),

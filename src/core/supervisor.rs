@@ -30,7 +30,7 @@ use super::backoff::Random;
 use super::generation::Generation;
 use super::notice::{Fault, Notice, Who};
 use super::worker::{Heard, Input, State, Worker};
-use super::{Answer, Asker, Effect, Event, Policy, Spec, Time, WorkerId};
+use super::{Answer, Asker, Effect, Event, Policy, Protocol, Spec, Time, WorkerId};
 pub(crate) use history::Deployed;
 use history::History;
 use listeners::Told;
@@ -258,7 +258,9 @@ impl Supervisor {
                 // The step of one before it may have given it another deadline: two that are late fail one deploy.
                 if self.workers.get(worker).is_some_and(due) {
                     let limit = self.workers[worker].online_timeout;
-                    self.step(now, *worker, Input::Expired, Fault::Late(limit));
+                    let is_mute = self.policy.protocol == Protocol::Systemd;
+                    let fault = if is_mute { Fault::Mute(limit) } else { Fault::Late(limit) };
+                    self.step(now, *worker, Input::Expired, fault);
                 }
             }
             self.settle(now);

@@ -16,7 +16,7 @@ use std::path::Path;
 
 use mio::{Interest, Poll};
 
-use crate::config::Config;
+use crate::config::{Config, EINHORN_SUFFIX};
 use crate::core::{Event, WorkerId};
 use crate::handover::Protocol;
 use crate::log::Log;
@@ -25,6 +25,7 @@ use crate::sys::control::ControlSocket;
 use crate::sys::stream::{self, Received};
 use crate::wire::worker::{Reader, Said};
 
+use super::places::told;
 use super::workers::ignore;
 use super::{ACKS, EventLoop, watch};
 
@@ -51,13 +52,21 @@ impl Acks {
     /// Without the socket there is still the descriptor, so that it is no reason not to start.
     pub(super) fn open(config: &Config, poll: &Poll, log: &mut Log) -> Acks {
         let mut socket = None;
-        if config.protocol == Protocol::Einhorn {
-            match bind(&config.control.beside(".einhorn"), poll) {
+        if config.policy.protocol == Protocol::Einhorn {
+            match bind(&config.control.beside(EINHORN_SUFFIX), poll) {
                 Ok(bound) => socket = Some(bound),
                 Err(why) => log.remark(&format_args!("{why}; workers can ack by EINHORN_SOCK_FD only")),
             }
         }
         Acks { socket, speakers: VecDeque::new() }
+    }
+
+    /// Whether it was made anew because somebody had removed its path.
+    pub(super) fn mend(&mut self, poll: &Poll, log: &mut Log) -> bool {
+        let Some(socket) = self.socket.as_mut().filter(|socket| !socket.is_in_place()) else { return false };
+        let path = socket.path().to_owned();
+        let bound = socket.bind_anew().map_err(|error| error.to_string());
+        told(log, &path, bound.and_then(|()| watch_socket(socket, poll)))
     }
 
     pub(super) fn path(&self) -> Option<&OsStr> {
@@ -111,9 +120,12 @@ impl Speaker {
 /// An error is a sentence.
 fn bind(path: &Path, poll: &Poll) -> Result<ControlSocket, String> {
     let socket = ControlSocket::bind(path).map_err(|error| error.to_string())?;
+    watch_socket(&socket, poll).map(|()| socket)
+}
+
+fn watch_socket(socket: &ControlSocket, poll: &Poll) -> Result<(), String> {
     watch(poll, &socket.as_fd(), ACKS, Interest::READABLE)
-        .map_err(|error| format!("cannot watch {}: {error}", socket.path().display()))?;
-    Ok(socket)
+        .map_err(|error| format!("cannot watch {}: {error}", socket.path().display()))
 }
 
 impl EventLoop {

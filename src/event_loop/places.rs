@@ -1,4 +1,5 @@
-//! The names that srvwrap has in the file system: its control socket, its pid file, its notify socket, unix listeners.
+//! The names that srvwrap has in the file system: its control socket, its pid file, its notify socket, that for acks
+//! (`acks.rs`), unix listeners.
 //!
 //! ```text
 //!   take ──> control socket, then pid file, then the notify socket of workers, before anything else is touched
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use mio::{Interest, Poll};
 
-use crate::config::Config;
+use crate::config::{Config, NOTIFY_SUFFIX};
 use crate::core::Time;
 use crate::handover::Protocol;
 use crate::log::Log;
@@ -33,7 +34,8 @@ use super::{EventLoop, NOTIFY, VANISHED, watch};
 const CONTROL: usize = 0;
 const PID_FILE: usize = 1;
 const NOTIFY_SOCKET: usize = 2;
-const FIRST_LISTENER: usize = 3;
+const ACKS_SOCKET: usize = 3;
+const FIRST_LISTENER: usize = 4;
 
 pub(super) struct Places {
     pub(super) control: Option<ControlSocket>,
@@ -68,7 +70,7 @@ impl Places {
         };
         let pid_file = config.pid_file.as_deref().map(PidFile::take).transpose();
         let pid_file = pid_file.map_err(|error| error.to_string())?;
-        let notify = match config.protocol {
+        let notify = match config.policy.protocol {
             Protocol::Systemd => Some(notify_socket(config, poll, log)?),
             Protocol::Srvwrap | Protocol::ServerStarter | Protocol::Einhorn | Protocol::Stdin => None,
         };
@@ -138,7 +140,7 @@ impl Places {
 /// Beside the control socket. Where that cannot be, and nobody has said where it is to be, a name will do that is no
 /// file's; not every program knows such names.
 fn notify_socket(config: &Config, poll: &Poll, log: &mut Log) -> Result<NotifySocket, String> {
-    let socket = NotifySocket::bind(&config.control.beside(".notify")).or_else(|error| {
+    let socket = NotifySocket::bind(&config.control.beside(NOTIFY_SUFFIX)).or_else(|error| {
         if config.control.given {
             return Err(format!("{error} (--socket PATH puts it beside PATH)"));
         }
@@ -156,7 +158,7 @@ fn watch_notify(socket: &NotifySocket, poll: &Poll) -> Result<(), String> {
         .map_err(|error| format!("cannot watch the notify socket: {error}"))
 }
 
-fn told(log: &mut Log, path: &Path, made: Result<(), String>) -> bool {
+pub(super) fn told(log: &mut Log, path: &Path, made: Result<(), String>) -> bool {
     let is_made = made.is_ok();
     let outcome = made.err().unwrap_or("made anew".to_string());
     log.remark(&format_args!("somebody has removed {}: {outcome}", path.display()));
@@ -185,8 +187,9 @@ impl EventLoop {
         self.places.look_at = None;
         for _ in 0..TRIES {
             let places = self.places.mend(&self.poll, &mut self.log);
+            let acks = self.acks.mend(&self.poll, &mut self.log);
             let listeners = self.look_after_paths();
-            if !(places || listeners) {
+            if !(places || acks || listeners) {
                 return;
             }
             self.watch_places();
@@ -196,6 +199,9 @@ impl EventLoop {
     pub(super) fn watch_places(&mut self) {
         self.places.watch_own();
         let Some(vanished) = &mut self.places.vanished else { return };
+        if let Some(path) = self.acks.path() {
+            vanished.watch(Path::new(path), ACKS_SOCKET);
+        }
         for (index, path) in self.listeners.paths() {
             vanished.watch(path, FIRST_LISTENER + index);
         }

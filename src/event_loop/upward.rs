@@ -1,27 +1,39 @@
-//! srvwrap as a service of another manager: what it says to the one that has set NOTIFY_SOCKET for it.
+//! srvwrap as a service of another manager: what it says to the one that has set NOTIFY_SOCKET for it, or to the
+//! srvwrap above that has given it a notice descriptor.
 //!
 //! ```text
-//!   Supervisor::outlook ──> truth.rs: what is to be said now ──> a datagram
+//!   Supervisor::outlook ──> truth.rs: what is to be said now ──> way.rs: a datagram, or lines
 //!   the loop goes round ──> WATCHDOG=1, at half of WATCHDOG_USEC
+//!   "shutdown", or its end ──> a stop                            from the srvwrap above
 //! ```
 //!
 //! Nothing is said where nobody has asked for it, and nobody is waited for. A manager whose queue is full is told
-//! later, what is true by then; the longer it does not read, the less often it is tried.
+//! later, what is true by then; the longer it does not read, the less often it is tried, but never so seldom that it
+//! would miss a ping.
 //!
 //! What this file does not do: find the words (`upward/truth.rs`).
 
 mod truth;
+mod way;
 
 use std::collections::VecDeque;
 use std::env;
 use std::ffi::OsString;
 use std::time::Duration;
 
-use crate::core::{Outlook, Time};
-use crate::sys::sd_notify::{ManagerSocket, monotonic_usec};
+use mio::{Interest, Poll};
 
-use super::EventLoop;
+use crate::core::{Asker, Event, Outlook, Request, Time};
+use crate::sys::above::Above;
+use crate::sys::notice_fd::Received;
+use crate::sys::sd_notify::{ManagerSocket, monotonic_usec};
+use crate::wire::Lines;
+use crate::wire::worker::SHUTDOWN;
+
+use super::workers::ignore;
+use super::{ABOVE, EventLoop, watch};
 use truth::Truth;
+use way::Way;
 
 /// A queue that was full is tried again after this time, then after twice as long, and so on.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -32,12 +44,14 @@ const DEAF_AFTER: Duration = Duration::from_secs(5);
 const LEAST_WATCHDOG: Duration = Duration::from_millis(20);
 
 const PING: &str = "WATCHDOG=1";
-const DEAF: &str =
-    "the manager in NOTIFY_SOCKET does not read what it is told: it learns of nothing until it does";
+/// A srvwrap says one short line. What is longer is none of its words.
+const LINE_LIMIT: usize = 4096;
 
 /// The manager above, if there is one.
 pub(super) struct Upward {
-    way: Option<ManagerSocket>,
+    way: Option<Way>,
+    /// What the srvwrap above has begun to say.
+    heard: Lines,
     truth: Truth,
     /// Of what was begun to be said, that for which there was no room.
     waiting: VecDeque<String>,
@@ -63,16 +77,32 @@ struct Watchdog {
     next: Time,
 }
 
+impl Watchdog {
+    /// After this delay, but in time for the next ping; and for one that is overdue twice before the manager, which
+    /// has heard what its queue is full of, loses its patience.
+    fn retry_at(&self, now: Time, delay: Duration) -> Time {
+        let soon = now + delay.min(self.every / 2);
+        if self.next > now { soon.min(self.next) } else { soon }
+    }
+}
+
 impl Upward {
-    /// By the environment that srvwrap was started with.
-    pub(super) fn from_environment() -> Upward {
+    /// By the environment that srvwrap was started with. Where that names both, the socket is told more, and of the
+    /// descriptor nobody makes use.
+    pub(super) fn from_environment(above: Option<Above>, poll: &Poll) -> Upward {
         let address = env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty());
         let every = watchdog(env::var_os("WATCHDOG_USEC"), env::var_os("WATCHDOG_PID"), std::process::id());
         let watchdog = every.map(|every| Watchdog { every, next: Time::default() });
-        Upward::to(address.as_deref().map(ManagerSocket::to).transpose(), watchdog)
+        match address {
+            Some(address) => Upward::to(ManagerSocket::to(&address).map(Way::Datagrams).map(Some), watchdog),
+            None => {
+                let heard = |above: &Above| watch(poll, above, ABOVE, Interest::READABLE).is_ok();
+                Upward::to(Ok(above.filter(heard).map(Way::Lines)), None)
+            }
+        }
     }
 
-    fn to(way: nix::Result<Option<ManagerSocket>>, watchdog: Option<Watchdog>) -> Upward {
+    fn to(way: nix::Result<Option<Way>>, watchdog: Option<Watchdog>) -> Upward {
         let (way, trouble) = match way {
             Ok(way) => (way, None),
             Err(errno) => (None, Some(errno.desc().to_string())),
@@ -80,6 +110,7 @@ impl Upward {
         let watchdog = watchdog.filter(|_| way.is_some());
         let mut upward = Upward {
             way,
+            heard: Lines::new(LINE_LIMIT),
             truth: Truth::new(),
             waiting: VecDeque::new(),
             full: None,
@@ -134,18 +165,18 @@ impl Upward {
         let Some(way) = &self.way else { return true };
         let mut why = None;
         while let Some(words) = self.waiting.front() {
-            match way.send(words.as_bytes()) {
+            match way.send(words) {
                 Ok(true) => {}
                 Ok(false) => {
                     self.be_full(now);
                     return false;
                 }
-                Err(errno) => why = Some(errno.desc()),
+                Err(error) => why = Some(error),
             }
             self.waiting.pop_front();
         }
         if let Some(why) = why {
-            self.cannot_tell(why);
+            self.cannot_tell(&why);
         }
         true
     }
@@ -153,18 +184,33 @@ impl Upward {
     fn be_full(&mut self, now: Time) {
         let twice = |full: Full| (full.since, (full.delay * 2).min(LONGEST_RETRY));
         let (since, delay) = self.full.map_or((now, FIRST_RETRY), twice);
-        self.full = Some(Full { since, delay, retry_at: now + delay });
+        let retry_at = self.watchdog.as_ref().map_or(now + delay, |watchdog| watchdog.retry_at(now, delay));
+        self.full = Some(Full { since, delay, retry_at });
         if now - since >= DEAF_AFTER && !self.told_deaf {
             self.told_deaf = true;
-            self.trouble = Some(DEAF.to_string());
+            let manager = self.manager();
+            self.trouble =
+                Some(format!("{manager} does not read what it is told: it learns of nothing until it does"));
         }
     }
 
     fn cannot_tell(&mut self, why: &str) {
         if !self.told {
             self.told = true;
-            self.trouble = Some(format!("cannot tell the manager in NOTIFY_SOCKET: {why}"));
+            self.trouble = Some(format!("cannot tell {}: {why}", self.manager()));
         }
+    }
+
+    fn hears_shutdown(&mut self, mut bytes: &[u8]) -> bool {
+        let mut heard = false;
+        while let Some(line) = self.heard.next_line(&mut bytes) {
+            heard |= SHUTDOWN.strip_suffix(b"\n") == Some(&line);
+        }
+        heard
+    }
+
+    fn manager(&self) -> String {
+        format!("the manager in {}", self.way.as_ref().map_or("NOTIFY_SOCKET", Way::name))
     }
 }
 
@@ -178,6 +224,31 @@ impl EventLoop {
         }
         if let Some(trouble) = self.upward.trouble.take() {
             self.remark(&trouble);
+        }
+    }
+
+    /// The srvwrap above has said something, or is gone, and nobody is left who would tell us to stop.
+    pub(super) fn hear_above(&mut self) {
+        let mut buffer = [0; 512];
+        while let Some(Way::Lines(above)) = &self.upward.way {
+            let why = match above.receive(&mut buffer) {
+                Received::Nothing => return,
+                Received::Closed => {
+                    ignore(&self.poll, above);
+                    self.upward.way = None;
+                    "the end of the srvwrap above"
+                }
+                Received::Bytes(count) => {
+                    if !self.upward.hears_shutdown(&buffer[..count]) {
+                        continue;
+                    }
+                    "shutdown by the srvwrap above"
+                }
+            };
+            self.handle(Event::Requested {
+                asker: Asker::Signal(why),
+                request: Request::Stop { timeout: None },
+            });
         }
     }
 }
@@ -215,7 +286,7 @@ mod tests {
             let watchdog = watchdog.map(|every| Watchdog { every, next: Time::default() });
             (
                 Manager { socket, directory },
-                Upward::to(ManagerSocket::to(path.as_os_str()).map(Some), watchdog),
+                Upward::to(ManagerSocket::to(path.as_os_str()).map(Way::Datagrams).map(Some), watchdog),
             )
         }
 
@@ -282,7 +353,7 @@ mod tests {
 
     #[test]
     fn a_manager_that_never_reads_is_tried_ever_less_often_and_named_once() {
-        let (manager, mut upward) = Manager::new(Some(Duration::from_millis(100)));
+        let (manager, mut upward) = Manager::new(None);
         manager.fill();
         let (mut now, mut tries, mut named) = (at(0), Vec::new(), Vec::new());
         while now < at(60_000) {
@@ -296,6 +367,31 @@ mod tests {
         assert_eq!(tries[..8], [0, 100, 300, 700, 1500, 3100, 6300, 12700]);
         assert_eq!(tries[8..], [22_700, 32_700, 42_700, 52_700]);
         assert_eq!(named, [6300]);
+    }
+
+    /// A manager that reads again after minutes has heard a ping before it may take us for dead.
+    #[test]
+    fn pings_are_on_time_however_long_nobody_has_read() {
+        let every = Duration::from_millis(3000);
+        for reads_at in (1..120_000).step_by(701) {
+            let (manager, mut upward) = Manager::new(Some(every));
+            manager.fill();
+            let mut now = at(0);
+            while now < at(reads_at) {
+                upward.turn(now, 0, &serving(1), false);
+                now = upward.next_turn().unwrap();
+            }
+            manager.read();
+            assert!(now - at(reads_at) <= every / 2, "{reads_at}: {now:?}");
+            upward.turn(now, 0, &serving(1), false);
+            assert!(manager.read().contains(&PING.to_string()), "{reads_at}");
+            // One that is due while a status waits is not held up either.
+            manager.fill();
+            upward.turn(now + Duration::from_millis(2700), 0, &serving(2), false);
+            assert_eq!(upward.next_turn(), Some(now + Duration::from_millis(2800)));
+            upward.turn(now + Duration::from_millis(2800), 0, &serving(2), false);
+            assert_eq!(upward.next_turn(), Some(now + every));
+        }
     }
 
     #[test]
@@ -327,6 +423,16 @@ mod tests {
         assert_eq!(manager.read(), [""; 0]);
         upward.turn(at(1), 0, &stopping, true);
         assert!(manager.read()[0].starts_with("STOPPING=1 "));
+    }
+
+    #[test]
+    fn only_the_line_itself_is_a_shutdown_however_it_is_cut() {
+        let (_manager, mut upward) = Manager::new(None);
+        for line in ["shutdown\n", "\"shutdown\"", "x\n", "\"ping\"\n", "\"shut"] {
+            assert!(!upward.hears_shutdown(line.as_bytes()), "{line:?}");
+        }
+        assert!(upward.hears_shutdown(b"down\"\n"));
+        assert!(upward.hears_shutdown(b"\"news\"\n\"shutdown\"\r\n\"more\"\n"));
     }
 
     #[test]

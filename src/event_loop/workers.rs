@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use mio::unix::SourceFd;
@@ -80,7 +80,7 @@ impl Workers {
             paused: BTreeMap::new(),
             swept: BTreeSet::new(),
             programs: BTreeMap::new(),
-            protocol: config.protocol,
+            protocol: config.policy.protocol,
             stdin: config.stdin,
             stop_leader_only: config.stop_leader_only,
             node_channel: config.node_channel,
@@ -452,7 +452,6 @@ fn stderr_token(worker: WorkerId) -> Token {
 }
 
 /// Closing would do, were it not for children between fork and exec, which hold copies.
-pub(super) fn ignore(poll: &Poll, fd: &OwnedFd) {
-    use std::os::fd::AsRawFd;
+pub(super) fn ignore(poll: &Poll, fd: &impl AsRawFd) {
     let _ = poll.registry().deregister(&mut SourceFd(&fd.as_raw_fd()));
 }

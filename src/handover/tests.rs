@@ -157,6 +157,16 @@ fn what_cannot_be_handed_over_is_refused_by_its_name() {
 }
 
 #[test]
+fn a_socket_of_ipv6_is_doubtful_where_programs_may_know_ipv4_only() {
+    let all = [unix(b"/a"), tcp(None, "127.0.0.1:80"), tcp(None, "[::]:8080")];
+    let doubt = |protocol, listeners| Handover { protocol, listeners }.doubt();
+    let told = doubt(Protocol::ServerStarter, &all).expect("it may not work");
+    assert!(told.starts_with("[::]:8080 is ") && told.ends_with(", as in -p 0.0.0.0:8080"), "{told}");
+    assert_eq!(doubt(Protocol::ServerStarter, &all[..2]), None);
+    assert_eq!(doubt(Protocol::Srvwrap, &all), None);
+}
+
+#[test]
 fn words_are_filled_anywhere_in_an_argument_and_not_in_the_programs_name() {
     let three = three();
     let handover = Handover { protocol: Protocol::Srvwrap, listeners: &three };
@@ -170,6 +180,31 @@ fn words_are_filled_anywhere_in_an_argument_and_not_in_the_programs_name() {
         |protocol| Handover { protocol, listeners: &three[1..2] }.words(&argv[..2]).expect("it is there");
     assert_eq!(of(Protocol::Systemd)[1], "3");
     assert_eq!(of(Protocol::Stdin)[1], "0");
+}
+
+/// A name that was handed in may hold what an operator cannot type in front of `=`.
+#[test]
+fn a_socket_is_found_by_the_name_that_it_came_with_and_by_that_of_its_variable() {
+    let named = |name| Passing { name: Some(name), ..tcp(None, "127.0.0.1:80") };
+    let listeners = [named("web.socket"), named("web_socket"), named("Admin API"), named("7")];
+    let handover = Handover { protocol: Protocol::Srvwrap, listeners: &listeners };
+    for (argument, filled) in [
+        ("{fd:web.socket}", "4"),
+        ("{fd:web_socket}", "5"),
+        ("{fd:WEB_SOCKET}", "4"),
+        ("{fd:Admin API}", "6"),
+        ("{fd:admin_api}", "6"),
+        ("{fd:ADMIN_API}", "6"),
+        ("{fd:7}", "7"),
+        ("{{fd:web.socket}}", "{fd:web.socket}"),
+        ("{fd:Web.Socket}", "{fd:Web.Socket}"),
+        ("{fd:other.socket}", "{fd:other.socket}"),
+    ] {
+        let words = handover.words(&["x".into(), argument.into()]).expect("it is there");
+        assert_eq!(words[1], filled, "{argument}");
+    }
+    let words = "argument {fd:web}: no socket has this name";
+    assert!(refused(Protocol::Srvwrap, &listeners, "{fd:web}").starts_with(words));
 }
 
 /// Without any socket, so that one that was taken for ours would be refused.

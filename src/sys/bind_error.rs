@@ -102,6 +102,9 @@ impl fmt::Display for BindCause {
             BindCause::NotASocket => {
                 f.write_str("something that is not a socket has this name; it is left alone")
             }
+            BindCause::PathTaken(Some(holders)) if holders.are_this_process() => f.write_str(
+                "srvwrap itself listens on it already, by another -p or as its control socket; give each a path of its own",
+            ),
             BindCause::PathTaken(holders) => {
                 f.write_str("another server listens on it")?;
                 held_by(f, "it", holders.as_ref())

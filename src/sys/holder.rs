@@ -36,6 +36,16 @@ pub(crate) struct Process {
     pub(crate) name: String,
 }
 
+impl Holders {
+    /// That is, nobody else is.
+    pub(crate) fn are_this_process(&self) -> bool {
+        match self {
+            Holders::User(_) => false,
+            Holders::Processes(all) => all.iter().all(|process| process.pid == std::process::id()),
+        }
+    }
+}
+
 impl fmt::Display for Holders {
     /// `pid 123, node`, or `pid 123, node; pid 124, node; pid 125, node; and 5 more`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

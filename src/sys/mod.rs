@@ -3,6 +3,7 @@
 //! Speaks in facts of the operating system: pids, wait statuses, bytes, errno. It knows no worker, slot or
 //! generation; `event_loop` translates.
 
+pub(crate) mod above;
 pub(crate) mod accounts;
 #[cfg(test)]
 pub(crate) mod apart;

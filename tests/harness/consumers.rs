@@ -75,3 +75,14 @@ pub(crate) fn perl(modules: &[&str]) -> bool {
     );
     require::require(&format!("perl with {}", modules.join(" and ")), there)
 }
+
+/// Its name has the version in it, and on Debian it is where only root looks for programs.
+pub(crate) fn php_fpm() -> Option<PathBuf> {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let directories = std::env::split_paths(&paths).chain(["/usr/sbin".into()]);
+    let files = directories.filter_map(|directory| directory.read_dir().ok()).flatten().flatten();
+    let found = files.map(|file| file.path()).find(|path| {
+        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("php-fpm"))
+    });
+    require::require("php-fpm", found.is_some()).then_some(found)?
+}

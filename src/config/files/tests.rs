@@ -100,9 +100,32 @@ fn one_path_is_not_two_things() {
             &["-p", "unix:srvwrap.sock"],
             "-p unix:srvwrap.sock: the control socket is there; give another path, or another --socket",
         ),
+        (
+            &["--protocol=systemd", "-p", "unix:./srvwrap.sock.notify"],
+            "-p unix:./srvwrap.sock.notify: the notify socket of --protocol systemd is there; give another path, or \
+             another --socket",
+        ),
+        (
+            &["--protocol=einhorn", "--socket=a", "-p0", "-p", "unix:a.einhorn"],
+            "-p unix:a.einhorn: the socket of --protocol einhorn is there; give another path, or another --socket",
+        ),
+        (
+            &["--protocol=einhorn", "--socket=a", "--pid-file=a.einhorn"],
+            "--pid-file a.einhorn: the socket of --protocol einhorn is there; give another path",
+        ),
+        (
+            &["--protocol=systemd", "--log=srvwrap.sock.notify"],
+            "--log srvwrap.sock.notify: the notify socket of --protocol systemd is there; give another path",
+        ),
     ] {
         assert_eq!(error(line), problem);
     }
+}
+
+#[test]
+fn what_no_worker_needs_is_nobodys_path() {
+    config(&["-p", "unix:srvwrap.sock.notify", "--pid-file=srvwrap.sock.einhorn"]);
+    config(&["--protocol=systemd", "-p", "unix:srvwrap.sock.einhorn"]);
 }
 
 #[test]

@@ -78,10 +78,15 @@ fn a_count_that_makes_no_sense_is_refused() {
         let variables = [("LISTEN_PID", OURS), ("LISTEN_FDS", count), ("LISTEN_FDNAMES", names)];
         assert_eq!(refused(&variables), format!("LISTEN_FDS={count}: {because}; {remedy}"));
     }
-    for names in ["a:\u{e9}", "a:b\tc", &format!("a:{}", "x".repeat(256))] {
-        let variables = [("LISTEN_PID", OURS), ("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", names)];
-        let error = refused(&variables);
-        assert!(error.contains("name 2 is not one") && !error.contains('\t'), "{error}");
+    let long = "x".repeat(256);
+    for (name, shown) in [("h\u{e9}", r"h\xc3\xa9"), ("b\tc", r"b\tc"), (long.as_str(), long.as_str())] {
+        let names = format!("a:{name}");
+        let error = refused(&[("LISTEN_PID", OURS), ("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", &names)]);
+        let because = "is not 1 to 255 printable letters of ASCII; give the socket another one";
+        assert!(
+            error.ends_with(&format!(": name 2, {shown}, {because}")) && !error.contains('\t'),
+            "{error}"
+        );
     }
     let bytes = OsString::from_vec(b"\xff".to_vec());
     let environment = vec![("LISTEN_PID".into(), OURS.into()), ("LISTEN_FDS".into(), bytes)];
@@ -97,14 +102,43 @@ fn those_of_our_own_way_are_found_with_their_names_in_lower_case() {
         ("LISTEN_FD", "4"),
         ("LISTEN_FD_2", "6"),
         ("LISTEN_FD_1", "5"),
-        ("LISTEN_FD_4", "9"),
+        ("LISTEN_FD_3", ""),
         ("LISTEN_FDNAMES", "not:ours"),
     ];
-    assert_eq!(taken(&ours).1, ["fd:4", "admin=fd:5", "fd:6"], "there is no third, and so no fourth");
+    assert_eq!(taken(&ours).1, ["fd:4", "admin=fd:5", "fd:6"]);
     assert_eq!(taken(&[("LISTEN_FD", "4"), ("LISTEN_FD_0", "4"), ("LISTEN_FD_1", "4")]).1, ["fd:4"]);
     assert_eq!(taken(&[("LISTEN_FD", "0")]).1, ["fd:0"]);
     assert_eq!(taken(&[("LISTEN_FD", "")]), (None, vec![]));
     assert_eq!(taken(&[("LISTEN_FD_0", "4")]), (None, vec![]));
+}
+
+/// Its socket would be held by nobody, and nobody would know.
+#[test]
+fn one_that_is_behind_a_gap_is_refused() {
+    let remedy = "unset it, or say by -p where to listen";
+    let (alone, first) = (("LISTEN_FD", "4"), ("LISTEN_FD_0", "4"));
+    for (variables, error) in [
+        (&[("LISTEN_FD_1", "5")][..], "LISTEN_FD_1=5: there is no LISTEN_FD_0"),
+        (&[alone, ("LISTEN_FD_1", "5")], "LISTEN_FD_1=5: there is no LISTEN_FD_0"),
+        (&[alone, first, ("LISTEN_FD_2", "6")], "LISTEN_FD_2=6: there is no LISTEN_FD_1"),
+        (
+            &[alone, first, ("LISTEN_FD_1", ""), ("LISTEN_FD_7", "6")],
+            "LISTEN_FD_7=6: there is no LISTEN_FD_1",
+        ),
+    ] {
+        assert_eq!(refused(variables), format!("{error}; {remedy}"));
+    }
+    assert_eq!(taken(&[alone, first, ("LISTEN_FD_WEB", "4"), ("LISTEN_FD_7", "")]).1, ["web=fd:4"]);
+}
+
+#[test]
+fn a_notice_descriptor_is_known_by_its_number() {
+    let known = |text| listeners(Vec::new(), &with(&[("NOTIFY_FD", text)])).unwrap().1.notice_fd;
+    assert_eq!(known("3"), Some(3));
+    for other in ["", "x", "3 ", "99999999999"] {
+        assert_eq!(known(other), None, "{other:?}");
+    }
+    assert_eq!(listeners(given(&[9]), &with(&[("NOTIFY_FD", "3")])).unwrap().1.notice_fd, Some(3));
 }
 
 /// naught sets `LISTEN_FD` alone, and passes on what it was started with.

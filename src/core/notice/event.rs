@@ -150,7 +150,7 @@ fn failed(failure: &Failure) -> Fields {
         Fault::Ended(Ending::Signaled(signal)) => json!({ "why": "killed", "signal": signal }),
         Fault::Ended(Ending::NotExecuted { .. }) => json!({ "why": "not-executed" }),
         Fault::NotSpawned(_) => json!({ "why": "not-spawned" }),
-        Fault::Late(limit) => json!({ "why": "late", "limit_ms": ms(*limit) }),
+        Fault::Late(limit) | Fault::Mute(limit) => json!({ "why": "late", "limit_ms": ms(*limit) }),
         Fault::GaveUp(_) => json!({ "why": "offline" }),
         Fault::Rebound(_) => json!({ "why": "listener-shut" }),
     };

@@ -8,7 +8,7 @@ use crate::wire::control::message::Outcome;
 
 use super::{Busy, DeployNews, Failure, Fault, Next, Notice, Refusal, ScaleNews, Who, WorkerNews};
 use crate::core::worker::{Asked, Heard};
-use crate::core::{Asker, Channel, Ending, Mended};
+use crate::core::{Asker, Ending, Mended, Protocol};
 
 impl Display for Notice {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -30,14 +30,8 @@ impl Display for Notice {
             Notice::WorkerFailed { failure, next, untold } => {
                 write!(f, "{failure}, as {untold} before it; {next}")
             }
-            Notice::BootFailed {
-                failure: Failure { who, fault: Fault::Late(limit), .. },
-                channel: Channel::Datagrams,
-                listeners,
-                ..
-            } => mute(f, *who, *limit, listeners),
-            Notice::BootFailed { failure, heard, listeners, .. } => {
-                boot_failed(f, failure, *heard, listeners)
+            Notice::BootFailed { failure, heard, protocol, listeners } => {
+                boot_failed(f, failure, *heard, Holds { protocol: *protocol, listeners })
             }
             Notice::Booted { count, after } => {
                 write!(f, "workers online: {count}, after {}", Seconds(*after))
@@ -246,7 +240,9 @@ impl Display for Failure {
             Fault::Ended(Ending::Exited(_) | Ending::Signaled(_)) | Fault::GaveUp(_) => {
                 write!(f, "{who} {fault}")?;
             }
-            Fault::None | Fault::Late(_) | Fault::Rebound(_) => return write!(f, "{who} {fault}"),
+            Fault::None | Fault::Late(_) | Fault::Mute(_) | Fault::Rebound(_) => {
+                return write!(f, "{who} {fault}");
+            }
         }
         match served {
             Some(served) => write!(f, " after {} online", Seconds(*served)),
@@ -263,6 +259,9 @@ impl Display for Fault {
             Fault::Ended(Ending::Signaled(number)) => write!(f, "was killed by {}", Signal(*number)),
             Fault::Ended(Ending::NotExecuted { why, .. }) | Fault::NotSpawned(why) => write!(f, "{why}"),
             Fault::Late(limit) => write!(f, "was not online within {}", Seconds(*limit)),
+            Fault::Mute(limit) => {
+                write!(f, "did not say READY=1 on NOTIFY_SOCKET within {}", Seconds(*limit))
+            }
             Fault::GaveUp(why) if why.is_empty() => write!(f, "said offline"),
             Fault::GaveUp(why) => write!(f, "said offline ({why})"),
             Fault::Rebound(address) => write!(f, "{address} was shut down under its workers"),
@@ -299,14 +298,30 @@ fn overran(f: &mut Formatter<'_>, asked: Asked) -> fmt::Result {
 }
 
 /// The first thing that most users will ever read: what the program did, and what to try.
-fn boot_failed(f: &mut Formatter<'_>, failure: &Failure, heard: Heard, listeners: &[String]) -> fmt::Result {
+fn boot_failed(f: &mut Formatter<'_>, failure: &Failure, heard: Heard, holds: Holds<'_>) -> fmt::Result {
     let Failure { who, fault, served } = failure;
     match (fault, heard) {
         (Fault::Late(limit), Heard::Nothing) => {
             let limit = Seconds(*limit);
-            let remedy = Remedy(listeners);
-            write!(f, "cannot start: {who} said nothing on its notice fd within {limit} ({remedy})")
+            write!(f, "cannot start: {who} said nothing on its notice fd within {limit} (")?;
+            match holds.listeners {
+                [] => write!(f, "write online to it when ready, or use --ready exec)"),
+                _ => write!(
+                    f,
+                    "{holds}, then write online to the descriptor in NOTIFY_FD, or use --ready after=2s)"
+                ),
+            }
         }
+        // What it has to do with its notice fd is of no interest to anybody.
+        (Fault::Mute(_), _) => match holds.listeners {
+            [] => {
+                write!(f, "cannot start: {failure} (say it with sd_notify when ready, or use --ready exec)")
+            }
+            _ => write!(
+                f,
+                "cannot start: {failure} ({holds}, then say it with sd_notify, or use --ready after=2s)"
+            ),
+        },
         (Fault::Late(limit), Heard::Words) => write!(
             f,
             "cannot start: {who} was not online within {}: what it wrote to its notice fd was none of online, ready and READY=1",
@@ -325,54 +340,47 @@ fn boot_failed(f: &mut Formatter<'_>, failure: &Failure, heard: Heard, listeners
             write!(f, "cannot start: {failure} (a shell exits so where it cannot execute or find a command)")
         }
         (Fault::Ended(Ending::Exited(_)), Heard::Nothing | Heard::End)
-            if served.is_none() && !listeners.is_empty() =>
+            if served.is_none() && !holds.listeners.is_empty() =>
         {
-            let holds = Holds(listeners);
-            let them = if listeners.len() == 1 { "it" } else { "them" };
+            let them = if holds.listeners.len() == 1 { "it" } else { "them" };
             write!(f, "cannot start: {failure} (if the address was in use: {holds}, do not bind {them})")
         }
         (_, _) => write!(f, "cannot start: {failure}"),
     }
 }
 
-/// Of a program that is to speak as to systemd: what it has to do with its notice fd is of no interest to anybody.
-fn mute(f: &mut Formatter<'_>, who: Who, limit: Duration, listeners: &[String]) -> fmt::Result {
-    let limit = Seconds(limit);
-    write!(f, "cannot start: {who} did not say READY=1 on NOTIFY_SOCKET within {limit} (")?;
-    match listeners {
-        [] => write!(f, "say it with sd_notify when ready, or use --ready exec)"),
-        some => write!(f, "{}, then say it with sd_notify, or use --ready after=2s)", Holds(some)),
-    }
+/// "srvwrap holds [::]:8000: listen on the descriptor in LISTEN_FD", or how else the program is given it.
+#[derive(Clone, Copy)]
+struct Holds<'a> {
+    protocol: Protocol,
+    listeners: &'a [String],
 }
-
-/// What a program that says nothing may lack.
-struct Remedy<'a>(&'a [String]);
-
-impl Display for Remedy<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            [] => write!(f, "write online to it when ready, or use --ready exec"),
-            some => write!(
-                f,
-                "{}, then write online to the one in NOTIFY_FD, or use --ready after=2s",
-                Holds(some)
-            ),
-        }
-    }
-}
-
-/// "srvwrap holds [::]:8000: listen on the descriptor in LISTEN_FD".
-struct Holds<'a>(&'a [String]);
 
 impl Display for Holds<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            [] | [_] => write!(f, "srvwrap holds {}: listen on the descriptor in LISTEN_FD", self.0.concat()),
-            many => {
-                let all = many.join(", ");
-                write!(f, "srvwrap holds {all}: listen on the descriptors in LISTEN_FD_0 and so on")
+        let (first, all) = match self.protocol {
+            Protocol::Srvwrap => (
+                "listen on the descriptor in LISTEN_FD",
+                "listen on the descriptors in LISTEN_FD_0 and so on",
+            ),
+            Protocol::Systemd => ("take it over by LISTEN_FDS", "take them over by LISTEN_FDS"),
+            Protocol::ServerStarter => {
+                ("take it over by SERVER_STARTER_PORT", "take them over by SERVER_STARTER_PORT")
             }
-        }
+            Protocol::Einhorn => (
+                "listen on the descriptor in EINHORN_FD_0",
+                "listen on the descriptors in EINHORN_FD_0 and so on",
+            ),
+            Protocol::Stdin => ("listen on descriptor 0, its stdin", "listen on descriptor 0, its stdin"),
+        };
+        let take = if self.listeners.len() > 1 { all } else { first };
+        // What a program tries to bind is more often one of them.
+        let whole = |address: &String| {
+            let of_all = if address.starts_with("port ") { " of every address" } else { "" };
+            format!("{address}{of_all}")
+        };
+        let held: Vec<String> = self.listeners.iter().map(whole).collect();
+        write!(f, "srvwrap holds {}: {take}", held.join(", "))
     }
 }
 

@@ -86,7 +86,7 @@ pub(super) struct Stage {
 pub(super) fn policy() -> Policy {
     Policy {
         ready: Ready::Notify,
-        channel: crate::core::Channel::NoticeFd,
+        protocol: crate::core::Protocol::Srvwrap,
         on_crash: OnCrash::Respawn,
         stop_signal: StopSignal::Auto,
         online_timeout: Duration::from_secs(60),

@@ -79,8 +79,8 @@ impl Supervisor {
                 let code = self.boot_code(&failure.fault);
                 let heard = self.workers.get(&id).map_or(Heard::Nothing, |worker| worker.heard);
                 let listeners = self.listeners.clone();
-                let channel = self.policy.channel;
-                self.fail_with(now, Notice::BootFailed { failure, heard, channel, listeners }, code);
+                let protocol = self.policy.protocol;
+                self.fail_with(now, Notice::BootFailed { failure, heard, protocol, listeners }, code);
             }
         }
     }

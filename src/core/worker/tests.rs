@@ -41,7 +41,7 @@ The stop limit is 30 s here and the online timeout 60 s. Retire 15: with signal 
 fn policy(ready: Ready) -> Policy {
     Policy {
         ready,
-        channel: crate::core::Channel::NoticeFd,
+        protocol: crate::core::Protocol::Srvwrap,
         on_crash: crate::core::OnCrash::Respawn,
         stop_signal: StopSignal::Auto,
         online_timeout: Duration::from_secs(60),
