@@ -12,7 +12,7 @@
 
 use std::env;
 use std::ffi::c_int;
-use std::io::{BufRead, BufReader, Error, ErrorKind, Result, Write};
+use std::io::{BufRead, BufReader, Error, Result, Write};
 use std::mem::ManuallyDrop;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -64,11 +64,9 @@ pub fn listeners() -> Result<Vec<OwnedFd>> {
 }
 
 fn say(line: &str) -> Result<()> {
-    let Some(descriptor) = inherited("NOTIFY_FD")? else { return Ok(()) };
-    match stream(descriptor).write_all(format!("{line}\n").as_bytes()) {
-        // srvwrap is gone, and this process will be killed.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => written,
+    match inherited("NOTIFY_FD")? {
+        Some(descriptor) => stream(descriptor).write_all(format!("{line}\n").as_bytes()),
+        None => Ok(()),
     }
 }
 

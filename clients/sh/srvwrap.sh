@@ -44,11 +44,8 @@ listeners() {
 
 _srvwrap_say() {
     [ -n "${NOTIFY_FD-}" ] || return 0
-    if [ -n "${NOTIFY_FD##*[!0-9]*}" ] && (: >&"$NOTIFY_FD") 2>/dev/null; then
-        # Where nobody reads any more srvwrap is gone, and this process will be killed.
-        (trap '' PIPE; printf '%s\n' "$1" >&"$NOTIFY_FD") 2>/dev/null || :
-    else
+    printf '%s\n' "$1" >&"$NOTIFY_FD" || {
         echo "NOTIFY_FD=$NOTIFY_FD is no open descriptor: what stands between srvwrap and this script has closed it" >&2
         exit 1
-    fi
+    }
 }
