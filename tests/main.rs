@@ -61,6 +61,7 @@ mod progress;
 mod readiness;
 mod readme;
 mod recycling;
+mod ruby_and_perl_servers;
 mod scaling;
 mod shared_listener;
 mod showing_logs;

@@ -15,7 +15,8 @@ const net = require('net');
 const notice = 'NOTIFY_FD' in process.env ? inherited('NOTIFY_FD') : undefined;
 
 // Says that connections are accepted.
-function online() {
+function online(error) {
+  if (error) throw error; // express 5 calls it with that too
   say('online');
 }
 
