@@ -16,7 +16,7 @@ const notice = 'NOTIFY_FD' in process.env ? inherited('NOTIFY_FD') : undefined;
 
 // Says that connections are accepted.
 function online(error) {
-  if (error) throw error; // express 5 calls it with that too
+  if (error instanceof Error) throw error; // express 5 calls back with it, fastify resolves to an address
   say('online');
 }
 
