@@ -62,6 +62,7 @@ mod progress;
 mod readiness;
 mod readme;
 mod recycling;
+mod ruby_and_perl_servers;
 mod scaling;
 mod sessions;
 mod shared_listener;

@@ -15,7 +15,8 @@ const net = require('net');
 const notice = 'NOTIFY_FD' in process.env ? inherited('NOTIFY_FD') : undefined;
 
 // Says that connections are accepted.
-function online() {
+function online(error) {
+  if (error instanceof Error) throw error; // express 5 calls back with it, fastify resolves to an address
   say('online');
 }
 

@@ -47,7 +47,7 @@ function on_shutdown(callable $finish): array
         if (!notice() || !@stream_select($ready, $none, $none, 0)) {
             return;
         }
-        $chunk = (string) @fread(notice(), 4096);
+        $chunk = (string) @stream_socket_recvfrom(notice(), 4096);
         $lines = explode("\n", str_replace("\r\n", "\n", $received . $chunk));
         $received = array_pop($lines);
         if ($chunk === '' || in_array('"shutdown"', $lines, true)) {

@@ -28,9 +28,10 @@ module Srvwrap
     def on_shutdown(&finish)
       return proc {} unless @notice
 
-      %w[TERM INT].each { |name| trap(name) { end_reading } }
+      told, tell = IO.pipe
+      %w[TERM INT].each { |name| trap(name) { tell.write_nonblock('.', exception: false) } }
       proc do
-        wait_for_shutdown
+        wait_for_shutdown(told)
         finish.call
       end
     end
@@ -52,20 +53,16 @@ module Srvwrap
       # srvwrap is gone, and this process will be killed.
     end
 
-    # The line, the end of the stream and an error all mean that it is time to go.
-    def wait_for_shutdown
-      while (line = @notice.gets)
-        return if line.chomp == '"shutdown"'
+    # The line, the end of the stream, an error and a signal all mean that it is time to go.
+    def wait_for_shutdown(told)
+      received = ''
+      until IO.select([@notice, told]).first.include?(told)
+        chunk = @notice.recv(4096).to_s
+        *lines, received = (received + chunk).split("\n", -1)
+        return if chunk.empty? || lines.any? { |line| line.chomp("\r") == '"shutdown"' }
       end
     rescue SystemCallError
       # srvwrap is gone.
-    end
-
-    # Wakes the thread that waits. The writing side stays open for `offline`.
-    def end_reading
-      @notice.shutdown(Socket::SHUT_RD)
-    rescue SystemCallError
-      # It has ended.
     end
 
     def listener(variable)
