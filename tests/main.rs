@@ -51,6 +51,7 @@ mod logs_rotation_outside;
 mod logs_shown;
 mod logs_slow;
 mod logs_step_faults;
+mod node_applications;
 mod nonblocking;
 mod notify_socket;
 mod packaging;
