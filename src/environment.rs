@@ -137,5 +137,6 @@ pub(crate) fn speaks_node(names: &[OsString]) -> bool {
 
 /// Programs that close every descriptor of their children but the first three, by name.
 pub(crate) fn lets_go_of_descriptors(names: &[OsString]) -> Option<&'static str> {
-    ["npm", "npx", "yarn", "pnpm"].into_iter().find(|known| names.first().is_some_and(|name| name == known))
+    let all = ["npm", "npx", "yarn", "pnpm", "tsx", "nodemon"];
+    all.into_iter().find(|known| names.first().is_some_and(|name| name == known))
 }

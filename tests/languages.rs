@@ -323,7 +323,7 @@ fn after_offline_a_worker_gets_new_connections_until_it_closes_its_listener() {
 /// them. Boot goes on, and the operator has read why it will fail.
 #[test]
 fn npm_and_its_kin_are_named_as_programs_that_pass_no_descriptors_on() {
-    for name in ["npm", "npx", "yarn", "pnpm"] {
+    for name in ["npm", "npx", "yarn", "pnpm", "tsx", "nodemon"] {
         let program = format!("./{name}");
         let text = "#!/bin/sh\necho online >&\"$NOTIFY_FD\"\nexec sleep 1000\n";
         let mut srvwrap = srvwrap(["-p", "0", program.as_str(), "start"]).file(name, text).online();

@@ -52,6 +52,7 @@ mod logs_shown;
 mod logs_slow;
 mod logs_step_faults;
 mod nested;
+mod node_applications;
 mod nonblocking;
 mod notify_socket;
 mod packaging;

@@ -10,6 +10,7 @@ pub(crate) mod handed;
 pub(crate) mod http;
 pub(crate) mod lines;
 pub(crate) mod load;
+pub(crate) mod node_packages;
 pub(crate) mod proc;
 pub(crate) mod process;
 pub(crate) mod require;
