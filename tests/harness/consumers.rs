@@ -75,3 +75,9 @@ pub(crate) fn perl(modules: &[&str]) -> bool {
     );
     require::require(&format!("perl with {}", modules.join(" and ")), there)
 }
+
+/// Whether Ruby has this library.
+pub(crate) fn ruby(library: &str) -> bool {
+    let there = succeeds(Command::new("ruby").args(["-e", &format!("require '{library}'")]));
+    require::require(&format!("ruby with {library}"), there)
+}

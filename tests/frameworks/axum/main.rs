@@ -1,5 +1,7 @@
 //! An application of axum, with the half second in which clients let go of their connections.
 
+// A program of its own has its copy beside it: `mod srvwrap;`.
+#[path = "../../../clients/rust/srvwrap.rs"]
 mod srvwrap;
 
 use std::env;
@@ -22,7 +24,9 @@ use tokio::time::sleep;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let (tell, told) = watch::channel(false);
-    thread::spawn(srvwrap::on_shutdown(move || drop(tell.send(true)))?);
+    thread::spawn(srvwrap::on_shutdown(move || {
+        tell.send_replace(true);
+    })?);
     let listener = std::net::TcpListener::from(srvwrap::listeners()?.remove(0));
     listener.set_nonblocking(true)?;
     let listener = UntilTold { listener: TcpListener::from_std(listener)?, told: told.clone() };
