@@ -31,6 +31,7 @@ mod daemon;
 mod deploy;
 mod failed_deploys;
 mod faults;
+mod frameworks;
 mod fuzz_control;
 mod handover;
 mod inheritance;

@@ -86,3 +86,9 @@ pub(crate) fn php_fpm() -> Option<PathBuf> {
     });
     require::require("php-fpm", found.is_some()).then_some(found)?
 }
+
+/// Whether Ruby has this library.
+pub(crate) fn ruby(library: &str) -> bool {
+    let there = succeeds(Command::new("ruby").args(["-e", &format!("require '{library}'")]));
+    require::require(&format!("ruby with {library}"), there)
+}

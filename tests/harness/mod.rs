@@ -6,6 +6,7 @@ pub(crate) mod control;
 pub(crate) mod daemon;
 pub(crate) mod disk;
 pub(crate) mod examples;
+pub(crate) mod frameworks;
 pub(crate) mod handed;
 pub(crate) mod http;
 pub(crate) mod lines;

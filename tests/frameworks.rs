@@ -1,0 +1,151 @@
+//! Frameworks that others have written, with the few lines by which an application of theirs loses no request.
+//!
+//! | framework | is handed the socket by | says that it is ready by | drains by |
+//! |---|---|---|---|
+//! | Flask, gunicorn | `--bind fd://{fd}` | a hook of gunicorn's | itself |
+//! | FastAPI, uvicorn | the client | the client | its own `Server` |
+//! | Sinatra, Puma | `LISTEN_FDS` and a `-b` of the same address | the notice fd | a handler of TERM, and rack |
+//! | Go's net/http, gin | `LISTEN_FDS` | `READY=1` | a handler of its own |
+//! | axum | the client | the client | a layer and a listener |
+//! | Jetty | `inheritedChannel` | nothing | a shutdown hook |
+//! | Starlet | Server::Starter | the notice fd | itself |
+//!
+//! The applications are in `tests/frameworks`. Half of the clients keep their connections: a server that closes idle
+//! ones at once when it is told to stop, as most of these do by themselves, fails here. Servers as they are, which know
+//! nothing of srvwrap, are in `consumers.rs`.
+
+use nix::sys::signal::Signal;
+
+use crate::harness::http::{Connection, Target};
+use crate::harness::load::Load;
+use crate::harness::{Starting, consumers, frameworks, require};
+
+/// Each deploy of a server that cuts connections loses two requests or more, in the middle.
+const DEPLOYS: u32 = 4;
+
+fn loses_nothing(starting: Starting) {
+    let mut srvwrap = starting.online();
+    let target = Target::Port(srvwrap.port());
+    let load = Load::begin(&[target.clone(), target]);
+    load.wait_for_generation(1);
+    for generation in 2..=1 + DEPLOYS {
+        srvwrap.signal(Signal::SIGHUP);
+        srvwrap.wait_for(&format!("deploy {generation} done"));
+        load.wait_for_generation(generation);
+    }
+    assert_eq!(load.end().failures, []);
+    let log = srvwrap.stop();
+    assert!(!log.contains("killed"), "{log}");
+}
+
+/// A command of the environment with the Python frameworks.
+fn python(command: &str) -> Option<String> {
+    Some(frameworks::python()?.join(command).to_str().expect("a path of ours").to_string())
+}
+
+const GUNICORN: [&str; 3] = ["--bind", "fd://{fd}", "app:app"];
+
+/// By itself it has one process without keep-alive.
+#[test]
+fn flask_in_gunicorn_loses_nothing() {
+    let Some(gunicorn) = python("gunicorn") else { return };
+    let words = [&[gunicorn.as_str(), "--worker-class", "sync"], &GUNICORN[..]].concat();
+    loses_nothing(frameworks::serving("flask", &["python/srvwrap.py"], &words));
+}
+
+#[test]
+fn flask_in_the_threads_of_gunicorn_loses_nothing() {
+    let Some(gunicorn) = python("gunicorn") else { return };
+    let words = [&[gunicorn.as_str()], &GUNICORN[..]].concat();
+    loses_nothing(frameworks::serving("flask", &["python/srvwrap.py"], &words));
+}
+
+#[test]
+fn fastapi_in_uvicorn_loses_nothing() {
+    let Some(python) = python("python") else { return };
+    loses_nothing(frameworks::serving("fastapi", &["python/srvwrap.py"], &[&python, "serve.py"]));
+}
+
+#[test]
+fn sinatra_in_puma_loses_nothing() {
+    let Some(starting) = sinatra() else { return };
+    loses_nothing(starting);
+}
+
+/// Puma has one look more, for a fifth of a second, at a connection that it has just answered on: the clients of the
+/// test above hardly ever wait for longer. Those here have waited for a new Puma to start.
+#[test]
+fn sinatra_in_puma_answers_on_idle_connections_when_it_is_told_to_stop() {
+    let Some(starting) = sinatra() else { return };
+    let mut srvwrap = starting.online();
+    let target = Target::Port(srvwrap.port());
+    let kept = || {
+        let mut connection = Connection::open(&target).expect("it listens");
+        assert!(!connection.get("/", false).expect("it answers").last);
+        connection
+    };
+    let mut idle: Vec<Connection> = (0..16).map(|_| kept()).collect();
+    srvwrap.signal(Signal::SIGHUP);
+    srvwrap.wait_for("retiring 2 workers");
+    for connection in &mut idle {
+        connection.ask("/", false).expect("it is open");
+    }
+    for connection in &mut idle {
+        let answer = connection.answer(false).expect("it is still answered");
+        assert_eq!(answer.by().generation, 1);
+    }
+    drop(idle);
+    srvwrap.wait_for("deploy 2 done");
+    let log = srvwrap.stop();
+    assert!(!log.contains("killed"), "{log}");
+}
+
+fn sinatra() -> Option<Starting> {
+    if !require::program("puma") || !consumers::ruby("sinatra/base") {
+        return None;
+    }
+    let bind = "tcp://127.0.0.1:{port}";
+    let words = ["--protocol", "systemd", "puma", "--quiet", "-b", bind, "config.ru"];
+    Some(frameworks::serving("sinatra", &[], &words))
+}
+
+#[test]
+fn net_http_of_go_loses_nothing() {
+    let Some(program) = frameworks::go("nethttp", &["github.com/coreos/go-systemd"]) else { return };
+    let program = program.to_str().expect("a path of ours");
+    loses_nothing(frameworks::serving("nethttp", &[], &["--protocol", "systemd", program]));
+}
+
+#[test]
+fn gin_loses_nothing() {
+    let imports = ["github.com/coreos/go-systemd", "github.com/gin-gonic/gin"];
+    let Some(program) = frameworks::go("gin", &imports) else { return };
+    let program = program.to_str().expect("a path of ours");
+    loses_nothing(frameworks::serving("gin", &[], &["--protocol", "systemd", program]));
+}
+
+#[test]
+fn axum_loses_nothing() {
+    let Some(program) = frameworks::axum() else { return };
+    loses_nothing(frameworks::serving("axum", &[], &[program.to_str().expect("a path of ours")]));
+}
+
+/// What is asked before it has started waits for it.
+#[test]
+fn jetty_loses_nothing() {
+    let Some(classes) = frameworks::jetty() else { return };
+    let words = ["--protocol", "stdin", "--ready", "after=2s", "java", "-cp", &classes, "Server"];
+    loses_nothing(frameworks::serving("jetty", &[], &words));
+}
+
+/// A connection that is kept has one of its processes to itself.
+#[test]
+fn starlet_loses_nothing() {
+    if !require::program("plackup") || !consumers::perl(&["Starlet", "Server::Starter"]) {
+        return;
+    }
+    let starlet = ["-s", "Starlet", "--max-workers", "10", "--max-keepalive-reqs", "1000"];
+    let words =
+        [&["--protocol", "server-starter", "plackup", "-E", "production"], &starlet[..], &["app.psgi"]];
+    loses_nothing(frameworks::serving("starlet", &[], &words.concat()));
+}
