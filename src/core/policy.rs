@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::wire::worker::Readiness;
+
 use super::limit::Limit;
 
 /// When a worker counts as online.
@@ -47,6 +49,22 @@ pub(crate) enum Channel {
     Datagrams,
 }
 
+impl StopSignal {
+    /// The signal for a worker that has said that it is online in this form, if in any: pm2's programs take INT,
+    /// naught's the line alone; others rarely do without TERM.
+    pub(crate) fn number(self, readiness: Option<Readiness>) -> Option<i32> {
+        match self {
+            StopSignal::Signal(number) => Some(number),
+            StopSignal::None => None,
+            StopSignal::Auto => match readiness {
+                None | Some(Readiness::Plain) => Some(TERM),
+                Some(Readiness::JsonReady) => Some(INT),
+                Some(Readiness::JsonOnline) => None,
+            },
+        }
+    }
+}
+
 /// What holds for every worker, whatever it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Policy {
@@ -66,8 +84,8 @@ pub(crate) struct Policy {
 pub(super) const SHORT_LIMIT: Duration = Duration::from_secs(5);
 
 /// TERM and INT have these numbers on every Linux.
-pub(super) const TERM: i32 = 15;
-pub(super) const INT: i32 = 2;
+const TERM: i32 = 15;
+const INT: i32 = 2;
 
 impl Policy {
     /// For what never served: as the stop timeout, but at most five seconds.
