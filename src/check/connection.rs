@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
+use crate::core::Ready;
 use crate::sys::dial::dial;
 use crate::sys::stream::{Received, receive, send_some, somebody_waits};
 use crate::wire::control::client::Reply;
@@ -40,6 +41,7 @@ impl Life<'_> {
         let until = self.patience(ACCEPT_LIMIT);
         loop {
             let waits = self.bench.listeners.get(index).is_some_and(|bound| somebody_waits(&bound.socket));
+            self.serves |= !waits;
             if !waits || !self.turn(until, None)? {
                 return Ok(!waits);
             }
@@ -50,7 +52,8 @@ impl Life<'_> {
     fn patience(&self, time: Duration) -> Instant {
         let policy = &self.bench.check.config.policy;
         let until = now() + time;
-        if policy.ready == crate::core::Ready::Notify { until } else { until.max(self.born + policy.online_timeout) }
+        let is_known = self.serves || policy.ready == Ready::Notify;
+        if is_known { until } else { until.max(self.born + policy.online_timeout) }
     }
 
     /// A connection of which it is known that the program has it.

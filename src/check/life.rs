@@ -59,6 +59,8 @@ pub(super) struct Life<'a> {
     heard: Heard,
     speakers: Vec<(UnixStream, Reader)>,
     ended: Option<(Instant, Ended)>,
+    /// It has taken a connection: from then on it need not be waited for as one that is still starting.
+    pub(super) serves: bool,
     /// When it was told to finish.
     pub(super) told: Option<Instant>,
 }
@@ -121,6 +123,7 @@ impl<'a> Life<'a> {
             heard: Heard::new(),
             speakers: Vec::new(),
             ended: None,
+            serves: false,
             told: None,
         })
     }
@@ -298,6 +301,12 @@ impl<'a> Life<'a> {
     /// How its first process has ended.
     pub(super) fn ended(&self) -> Option<Ended> {
         self.ended.map(|(_, how)| how)
+    }
+
+    /// How it has ended, after so long, though nobody has told it to.
+    pub(super) fn crash(&self) -> Option<(Duration, Ended)> {
+        let (at, how) = self.ended.filter(|_| self.told.is_none())?;
+        Some((at - self.born, how))
     }
 
     /// Its first process, and its group.

@@ -46,6 +46,7 @@ const NOT_ONLINE: &str = "it was not online";
 const NO_LISTENER: &str = "there is no listener; give one, as in -p 0";
 const NOT_SERVING: &str = "it takes no connection";
 const NO_HTTP: &str = "it does not answer over HTTP/1.1";
+const CRASHED: &str = "it had ended by itself";
 const NO_ENDING: &str = "a shutdown does not end it anyway";
 
 /// All of them.
@@ -82,6 +83,7 @@ fn nothing(bench: &Bench) -> Seen {
         second: Tried::Not(NOT_ONLINE),
         holders: Tried::Not(NOT_ONLINE),
         end: Tried::Not(NOT_ONLINE),
+        crash: None,
         in_flight: Tried::Not(NOT_ONLINE),
         idle: Tried::Not(NOT_ONLINE),
         flagged: Tried::Not(NOT_ONLINE),
@@ -140,12 +142,13 @@ fn serving(bench: &mut Bench, seen: &mut Seen) -> Result<(), Cut> {
         if has_not_begun {
             pass(&mut life, now() + UNASKED_TIME)?;
         }
-        seen.end = if life.ended().is_some() {
-            Tried::Not("it had ended by itself")
+        seen.crash = life.crash();
+        if seen.crash.is_some() {
+            (seen.end, seen.holders) = (Tried::Not(CRASHED), Tried::Not(CRASHED));
         } else {
             life.tell();
-            Tried::Seen(life.end(seen.stop_timeout)?)
-        };
+            seen.end = Tried::Seen(life.end(seen.stop_timeout)?);
+        }
     }
     leave(life, Purpose::Serving, seen);
     mend(bench, Purpose::Serving, seen)

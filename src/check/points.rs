@@ -240,10 +240,7 @@ fn accepts(seen: &Seen) -> Judged {
     }
     let ports: Vec<String> = seen.own_ports.iter().map(u16::to_string).collect();
     if let Some(knock) = seen.knocks.iter().find(|knock| !knock.answer.is_accepted()) {
-        let ended = match seen.end {
-            Tried::Not(_) => ", and it has ended",
-            Tried::Seen(_) => "",
-        };
+        let ended = crashed(seen).map_or(String::new(), |crashed| format!(", and it has {crashed}"));
         let own = if ports.is_empty() {
             String::new()
         } else {
@@ -257,6 +254,10 @@ fn accepts(seen: &Seen) -> Judged {
         format!("{address}{}", answered(&knock.answer, &seen.path))
     });
     ok(each.collect::<Vec<_>>().join("; "))
+}
+
+fn crashed(seen: &Seen) -> Option<String> {
+    seen.crash.map(|(after, how)| format!("ended {} after {}", ending(how), time(after)))
 }
 
 fn answered(answer: &Answer, path: &str) -> String {
@@ -300,7 +301,13 @@ fn second_connection(seen: &Seen) -> Judged {
 fn shutdown(seen: &Seen) -> Judged {
     let end = match &seen.end {
         Tried::Seen(end) => end,
-        Tried::Not(because) => return not_tried(because),
+        Tried::Not(because) => {
+            // Where it took no connection, that it has ended is told there.
+            let crashed = crashed(seen).filter(|_| seen.serves() || seen.knocks.is_empty());
+            return crashed.map_or(not_tried(because), |crashed| {
+                fail(format!("{crashed}, though nobody had told it to"), "serve until you are told to finish")
+            });
+        }
     };
     if !end.killed.is_empty() {
         let text = format!("still there after {}, and killed: {}", time(end.after), end.killed.join(", "));
@@ -540,6 +547,7 @@ fn ending(how: Ended) -> String {
 pub(super) fn time(duration: Duration) -> String {
     let millis = duration.as_millis();
     match (millis / 1000, millis % 1000 / 100) {
+        (0, _) if millis == 0 => "less than 1ms".to_string(),
         (0, _) => format!("{millis}ms"),
         (seconds, 0) => format!("{seconds}s"),
         (seconds, tenths) => format!("{seconds}.{tenths}s"),

@@ -49,6 +49,8 @@ pub(super) struct Seen {
     pub(super) second: Tried<Second>,
     pub(super) holders: Tried<Vec<Holder>>,
     pub(super) end: Tried<End>,
+    /// How it ended after that, in its first life, though nobody had told it to.
+    pub(super) crash: Option<(Duration, Ended)>,
     pub(super) in_flight: Tried<InFlight>,
     pub(super) idle: Tried<Idle>,
     pub(super) flagged: Tried<Flagged>,
