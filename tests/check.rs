@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::harness::examples::{ALL, Language, python_itself};
-use crate::harness::{command, is_alive, write_file, wait_until};
+use crate::harness::{command, is_alive, wait_until, write_file};
 
 /// Keeps every rule, with a thread for each connection.
 const GOOD: &str = r#"
@@ -245,11 +245,13 @@ fn an_idle_connection_that_holds_it_fails() {
 
 #[test]
 fn a_drain_that_is_too_short_or_keeps_connections_alive_is_advised_against() {
-    let Some(checked) = with("return max(0, until - time.monotonic())", "return 0", &[], &["drain: advice"]) else {
+    let Some(checked) = with("return max(0, until - time.monotonic())", "return 0", &[], &["drain: advice"])
+    else {
         return;
     };
     assert!(checked.seen("drain").contains("100ms after the shutdown"), "{:#}", checked.report);
-    let checked = with("monotonic() + 0.5", "monotonic() + 0.25", &[], &["drain: advice"]).expect("as before");
+    let checked =
+        with("monotonic() + 0.5", "monotonic() + 0.25", &[], &["drain: advice"]).expect("as before");
     assert!(checked.seen("drain").contains("400ms after the shutdown"), "{:#}", checked.report);
     let (good, bad) = (r#"close = b"Connection: close\r\n" if last else b"""#, r#"close = b"""#);
     let checked = with(good, bad, &[], &["drain: advice"]).expect("as before");
@@ -258,7 +260,8 @@ fn a_drain_that_is_too_short_or_keeps_connections_alive_is_advised_against() {
 
 #[test]
 fn a_worker_that_outlives_srvwrap_is_advised_against() {
-    let (good, bad) = ("    if notice in ready:", "    if notice in ready and notice.recv(1, socket.MSG_PEEK):");
+    let (good, bad) =
+        ("    if notice in ready:", "    if notice in ready and notice.recv(1, socket.MSG_PEEK):");
     with(good, bad, &[], &["eof: advice"]);
 }
 
@@ -269,17 +272,30 @@ fn descriptors_that_a_child_would_get_are_advised_against() {
     assert!(checked.seen("leaks").contains("has the notice fd (3)"), "{:#}", checked.report);
     assert!(!checked.seen("leaks").contains("listener"), "{:#}", checked.report);
     let bad = "subprocess.Popen(['sleep', '1000'], close_fds=False); notice.set_inheritable(False)";
+    let advice = &["eof: advice", "leaks: advice"];
     let checked = with("notice.set_inheritable(False)", bad, &[], advice).expect("as before");
+    assert!(
+        checked.seen("eof").contains("still there 5s after srvwrap was gone: sleep (pid "),
+        "{:#}",
+        checked.report
+    );
     let seen = checked.seen("leaks");
-    assert!(seen.contains("sleep (pid ") && seen.contains("has the notice fd (3) and the listener (4)"), "{seen}");
+    assert!(
+        seen.contains("sleep (pid ") && seen.contains("has the notice fd (3) and the listener (4)"),
+        "{seen}"
+    );
 }
 
 #[test]
 fn words_that_are_not_known_are_shown() {
-    let (good, bad) = (r#"notice.send(b"online\n")"#, r#"notice.send(b"x" * 5000 + b"\nhello there\nonline\n")"#);
+    let (good, bad) =
+        (r#"notice.send(b"online\n")"#, r#"notice.send(b"x" * 5000 + b"\nhello there\nonline\n")"#);
     let Some(checked) = with(good, bad, &[], &["words: advice"]) else { return };
     let seen = checked.seen("words");
-    assert!(seen.contains("not known, as \"hello there\"") && seen.contains("more than 4096 bytes"), "{seen}");
+    assert!(
+        seen.contains("not known, as \"hello there\"") && seen.contains("more than 4096 bytes"),
+        "{seen}"
+    );
 }
 
 #[test]
@@ -292,7 +308,7 @@ fn a_flood_of_words_holds_nothing_up() {
 #[test]
 fn a_server_that_takes_eagain_for_an_error_fails() {
     let Some(checked) = checked(BLOCKING, &[]) else { return };
-    let faults = ["second-connection: advice", "eof: advice", "leaks: advice", "nonblocking: fail"];
+    let faults = ["second-connection: advice", "leaks: advice", "nonblocking: fail"];
     assert_eq!((checked.faults().as_slice(), checked.code), (faults.map(String::from).as_slice(), 1));
     let point = checked.point("nonblocking").to_string();
     assert!(point.contains("O_NONBLOCK set while it served: ended with status 1"), "{point}");
@@ -306,7 +322,12 @@ fn a_server_that_asks_again_and_again_is_advised_against() {
         "    try:\n        connection, _ = listener.accept()\n    except BlockingIOError:\n        continue\n",
     );
     let Some(checked) = checked(&BLOCKING.replace(good, bad), &[]) else { return };
-    assert_eq!((&checked.point("nonblocking")["verdict"], checked.code), (&"advice".into(), 0), "{:#}", checked.report);
+    assert_eq!(
+        (&checked.point("nonblocking")["verdict"], checked.code),
+        (&"advice".into(), 0),
+        "{:#}",
+        checked.report
+    );
     assert!(checked.seen("nonblocking").contains("% of a processor"), "{:#}", checked.report);
 }
 
@@ -334,7 +355,8 @@ fn what_it_starts_and_leaves_is_named_and_gone_afterwards() {
     let python = python_itself();
     let Some(python) = python.as_ref().and_then(|python| python.to_str()) else { return };
     let directory = tempfile::tempdir().unwrap();
-    let program = GOOD.replace("signal.signal(signal.SIGTERM", &format!("{bad}\nsignal.signal(signal.SIGTERM"));
+    let program =
+        GOOD.replace("signal.signal(signal.SIGTERM", &format!("{bad}\nsignal.signal(signal.SIGTERM"));
     write_file(directory.path(), "server.py", &program);
     let line = ["check", "--json", "-p", "127.0.0.1:0", python, "server.py"];
     let checked = report(command::told(directory.path(), &line));
@@ -365,7 +387,10 @@ fn a_check_that_is_interrupted_leaves_nothing_behind() {
         assert!(is_alive(pid));
         running.signal(signal);
         let told = running.end();
-        assert_eq!((told.code, told.stderr.as_slice()), (5, ["srvwrap: aborted; nothing of the program is left".into()].as_slice()));
+        assert_eq!(
+            (told.code, told.stderr.as_slice()),
+            (5, ["srvwrap: aborted; nothing of the program is left".into()].as_slice())
+        );
         assert!(!is_alive(pid));
     }
 }
@@ -387,18 +412,30 @@ fn a_program_that_says_nothing_is_checked_for_the_rest() {
     let program = GOOD.replace(r#"notice.send(b"online\n")"#, "time.sleep(0.5)");
     for ready in ["exec", "after=300ms"] {
         let Some(checked) = checked(&program, &["--ready", ready]) else { return };
-        assert_eq!((checked.faults(), checked.not_tried()), (Vec::new(), vec!["online", "eof"]), "{:#}", checked.report);
+        assert_eq!(
+            (checked.faults(), checked.not_tried()),
+            (Vec::new(), vec!["online", "eof"]),
+            "{:#}",
+            checked.report
+        );
     }
 }
 
 /// Bytes are answered with the same bytes: what an answer is cannot be told.
 #[test]
 fn what_is_no_http_is_tried_as_far_as_it_goes() {
-    let program = GOOD
-        .replace("if not connection.recv(4096):", "if not (request := connection.recv(4096)):")
-        .replace(r#"connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n" + close + b"\r\nok")"#, "connection.sendall(request)");
+    let program =
+        GOOD.replace("if not connection.recv(4096):", "if not (request := connection.recv(4096)):").replace(
+            r#"connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n" + close + b"\r\nok")"#,
+            "connection.sendall(request)",
+        );
     let Some(checked) = checked(&program, &[]) else { return };
-    assert_eq!((checked.faults(), checked.not_tried()), (Vec::new(), vec!["in-flight", "idle", "drain"]), "{:#}", checked.report);
+    assert_eq!(
+        (checked.faults(), checked.not_tried()),
+        (Vec::new(), vec!["in-flight", "idle", "drain"]),
+        "{:#}",
+        checked.report
+    );
     assert!(checked.seen("accepts").contains("not HTTP"), "{:#}", checked.report);
 }
 
@@ -429,10 +466,13 @@ fn sockets_are_handed_over_as_their_protocol_has_it() {
     assert!(checked.seen("online").contains("at NOTIFY_SOCKET"), "{:#}", checked.report);
     let on_stdin = self::checked(GOOD, &["--protocol", "stdin"]).expect("as before");
     assert_eq!((on_stdin.faults(), on_stdin.not_tried()), (Vec::new(), Vec::new()), "{:#}", on_stdin.report);
-    let with_einhorn = GOOD.replace(r#"notice.send(b"online\n")"#, concat!(
-        "ack = socket.socket(socket.AF_UNIX); ack.connect(os.environ['EINHORN_SOCK_PATH']); ",
-        "ack.send(b'{\"command\":\"worker:ack\",\"pid\":1}\\n')"
-    ));
+    let with_einhorn = GOOD.replace(
+        r#"notice.send(b"online\n")"#,
+        concat!(
+            "ack = socket.socket(socket.AF_UNIX); ack.connect(os.environ['EINHORN_SOCK_PATH']); ",
+            "ack.send(b'{\"command\":\"worker:ack\",\"pid\":1}\\n')"
+        ),
+    );
     let acked = self::checked(&with_einhorn, &["--protocol", "einhorn"]).expect("as before");
     assert_eq!((acked.faults(), acked.not_tried()), (Vec::new(), vec!["eof"]), "{:#}", acked.report);
 }
@@ -440,13 +480,17 @@ fn sockets_are_handed_over_as_their_protocol_has_it() {
 #[test]
 fn the_report_has_a_line_for_each_point_and_one_for_what_to_change() {
     let directory = tempfile::tempdir().unwrap();
-    let told = command::told(directory.path(), &["check", "-p", "0", "--", "sh", "-c", "echo last words; exit 3"]);
+    let told =
+        command::told(directory.path(), &["check", "-p", "0", "--", "sh", "-c", "echo last words; exit 3"]);
     let text = told.stdout.join("\n");
     assert_eq!((told.code, told.stderr.is_empty()), (1, true), "{told:?}");
     let head = "srvwrap check: sh -c \"echo last words; exit 3\"\nup to 5 short lives of it, one worker each, on port ";
     assert!(text.starts_with(head), "{text}");
     let online = "\nFAIL       online            W8       ended with status 3 after ";
-    assert!(text.contains(online) && text.contains("change: ") && text.contains("it wrote: last words"), "{text}");
+    assert!(
+        text.contains(online) && text.contains("change: ") && text.contains("it wrote: last words"),
+        "{text}"
+    );
     assert!(text.contains("\nnot tried  accepts           W1 W17   it was not online\n"), "{text}");
     assert!(text.ends_with("\n1 ok, 0 advice, 1 FAIL, 11 not tried"), "{text}");
 }
@@ -466,7 +510,10 @@ fn what_cannot_be_checked_is_refused_in_one_line() {
     refused(2, "--path slow: not what a request can ask for", &["--path", "slow", "true"]);
     refused(2, "--stop-timeout 0: that kills at once", &["--stop-timeout", "0", "true"]);
     refused(2, "-p", &["-p", "x", "true"]);
-    let code = |line: &[&str]| command::told(directory.path(), &[&["check", "--json"], line].concat()).failed(line.len() as i32 + 124);
+    let code = |line: &[&str]| {
+        command::told(directory.path(), &[&["check", "--json"], line].concat())
+            .failed(line.len() as i32 + 124)
+    };
     assert!(code(&["./no-program", ""]).contains("cannot execute ./no-program"));
     assert!(code(&["no-such-program", "", ""]).contains("cannot find program no-such-program"));
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -483,11 +530,18 @@ fn every_example_in_every_language_that_is_here_has_no_fault() {
 }
 
 fn keeps_every_rule(language: &Language) {
-    let Some(words) = language.with(&["--json", "--path", "/slow", "-p", "127.0.0.1:0", "--"]) else { return };
+    let Some(words) = language.with(&["--json", "--path", "/slow", "-p", "127.0.0.1:0", "--"]) else {
+        return;
+    };
     let words: Vec<OsString> = [OsString::from("check")].into_iter().chain(words).collect();
     let words: Vec<&str> = words.iter().map(|word| word.to_str().expect("a text")).collect();
     let directory = tempfile::tempdir().unwrap();
     let checked = report(command::told(directory.path(), &words));
     let name = language.name;
-    assert_eq!((checked.faults(), checked.not_tried()), (Vec::new(), Vec::new()), "{name}: {:#}", checked.report);
+    assert_eq!(
+        (checked.faults(), checked.not_tried()),
+        (Vec::new(), Vec::new()),
+        "{name}: {:#}",
+        checked.report
+    );
 }

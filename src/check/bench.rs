@@ -125,7 +125,9 @@ impl Bench {
                     Remedy::Heal => bound.socket.heal(),
                     Remedy::BindAnew => bound.socket.bind_anew(),
                 };
-                mended.map_err(|error| Refusal::from(format!("the program has shut down a listener: {error}")))?;
+                mended.map_err(|error| {
+                    Refusal::from(format!("the program has shut down a listener: {error}"))
+                })?;
             }
             // Its backlog, which the program may have changed, is for the next life.
             let _ = bound.socket.listen_again();

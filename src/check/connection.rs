@@ -101,7 +101,9 @@ impl Life<'_> {
         loop {
             let reply = &mut connection.reply;
             match receive(connection.stream.as_fd(), &mut buffer) {
-                Received::Bytes(count) if reply.feed(&buffer[..count]).is_err() => return Ok(Answer::NotHttp),
+                Received::Bytes(count) if reply.feed(&buffer[..count]).is_err() => {
+                    return Ok(Answer::NotHttp);
+                }
                 Received::Bytes(_) => {}
                 Received::Closed if reply.end().is_err() => return Ok(Answer::Cut),
                 Received::Closed => {}

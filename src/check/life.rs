@@ -30,7 +30,7 @@ use crate::sys::output_pipe::{self, Found};
 use crate::sys::process::{self, Image, Output, Spawned, Stdin};
 use crate::sys::stream;
 use crate::wire::sd_notify::{self, DATAGRAM_LIMIT};
-use crate::wire::worker::{Readiness, Reader, SHUTDOWN, Said};
+use crate::wire::worker::{Reader, Readiness, SHUTDOWN, Said};
 
 use super::bench::Bench;
 use super::seen::{Begun, End, Ended, Voice, Words};
@@ -169,7 +169,13 @@ impl<'a> Life<'a> {
             return Ok(false);
         }
         self.wait(left.min(TICK), also);
-        if self.bench.signals.drain().iter().any(|arrived| arrived.signal != libc::SIGCHLD && ends(arrived.signal)) {
+        if self
+            .bench
+            .signals
+            .drain()
+            .iter()
+            .any(|arrived| arrived.signal != libc::SIGCHLD && ends(arrived.signal))
+        {
             return Err(Cut::Aborted);
         }
         self.see_execution()?;
@@ -363,6 +369,11 @@ impl<'a> Life<'a> {
         members
     }
 
+    /// Who lives of its group, by name.
+    pub(super) fn alive(&self) -> Vec<String> {
+        self.group().iter().map(shown).collect()
+    }
+
     /// srvwrap is gone, as far as the program can see.
     pub(super) fn close_notice(&mut self) {
         self.notice = None;
@@ -376,8 +387,7 @@ impl<'a> Life<'a> {
         let mut killed = Vec::new();
         let how = self.ended();
         if !self.is_gone() {
-            let is_alive = |member: &Member| member.pid != self.pid || how.is_none();
-            killed = self.group().iter().filter(|member| is_alive(member)).map(shown).collect();
+            killed = self.alive();
             self.signal(libc::SIGKILL);
             let until = now() + KILL_LIMIT;
             while self.turn(until, None)? {}

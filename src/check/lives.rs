@@ -183,13 +183,15 @@ fn second(life: &mut Life<'_>, seen: &Seen) -> Result<Tried<Second>, Cut> {
 
 fn own_ports(life: &Life<'_>) -> Vec<u16> {
     let ours: Vec<u64> = life.bench.listeners.iter().map(|bound| family::inode_of(&bound.socket)).collect();
-    let of_all = family::family(life.pid).into_iter().filter_map(|member| family::sockets(member.pid)).flatten();
+    let of_all =
+        family::family(life.pid).into_iter().filter_map(|member| family::sockets(member.pid)).flatten();
     let inodes: Vec<u64> = of_all.map(|held| held.inode).filter(|inode| !ours.contains(inode)).collect();
     family::listening_ports(&inodes)
 }
 
 fn holders(life: &Life<'_>) -> Vec<Holder> {
-    let listeners: Vec<u64> = life.bench.listeners.iter().map(|bound| family::inode_of(&bound.socket)).collect();
+    let listeners: Vec<u64> =
+        life.bench.listeners.iter().map(|bound| family::inode_of(&bound.socket)).collect();
     let holder = |Member { pid, parent, name, .. }: Member| {
         let open = |held: &&Held| held.fd > 2 && !held.closes_at_exec;
         let sockets = family::sockets(pid)?;
@@ -355,12 +357,12 @@ fn set_flag(life: &mut Life<'_>, main: usize, seen: &Seen) -> Result<Tried<Flagg
 
 /// In percent of one processor.
 fn load(life: &mut Life<'_>) -> Result<u32, Cut> {
-    let used = |life: &Life<'_>| -> Duration {
-        family::family(life.pid).iter().filter_map(|member| Some(measure::usage(member.pid)?.cpu)).sum()
+    let wanted = |life: &Life<'_>| -> Duration {
+        family::family(life.pid).iter().filter_map(|member| measure::wanted(member.pid)).sum()
     };
-    let (before, since) = (used(life), now());
+    let (before, since) = (wanted(life), now());
     pass(life, since + MEASURED)?;
-    let share = used(life).saturating_sub(before).as_millis() * 100 / (now() - since).as_millis().max(1);
+    let share = wanted(life).saturating_sub(before).as_millis() * 100 / (now() - since).as_millis().max(1);
     Ok(u32::try_from(share).unwrap_or(u32::MAX))
 }
 
@@ -393,5 +395,5 @@ fn lose_srvwrap(life: &mut Life<'_>, seen: &Seen) -> Result<Orphaned, Cut> {
     let since = now();
     life.close_notice();
     let lives = pass(life, since + limit)?;
-    Ok(Orphaned { after: (!lives).then(|| now() - since), limit })
+    Ok(Orphaned { after: (!lives).then(|| now() - since), limit, left: life.alive() })
 }

@@ -111,7 +111,9 @@ impl Point {
             Point::InFlight => Purpose::InFlight,
             Point::Idle | Point::Drain => Purpose::Idle,
             Point::Eof => Purpose::Orphaned,
-            Point::Nonblocking if nonblocking_while_serving(seen).verdict == Verdict::Fail => Purpose::Flagged,
+            Point::Nonblocking if nonblocking_while_serving(seen).verdict == Verdict::Fail => {
+                Purpose::Flagged
+            }
             Point::Nonblocking => Purpose::Orphaned,
             Point::Listener => seen.shut.first().map_or(Purpose::Serving, |(_, purpose)| *purpose),
             Point::Online | Point::Accepts | Point::SecondConnection => Purpose::Serving,
@@ -213,7 +215,9 @@ const SAY_EXACTLY: &str = "the words that it wrote are not known (see the point 
 
 fn runner_or(seen: &Seen, other: &str) -> String {
     match seen.runner {
-        Some(name) => format!("{name} passes no descriptors on: name the program that it starts, as in: node server.js"),
+        Some(name) => {
+            format!("{name} passes no descriptors on: name the program that it starts, as in: node server.js")
+        }
         None => other.to_string(),
     }
 }
@@ -221,7 +225,8 @@ fn runner_or(seen: &Seen, other: &str) -> String {
 /// What is most often the reason.
 fn why_it_ended(seen: &Seen) -> &'static str {
     let output = seen.outputs[Purpose::Serving as usize].join("\n");
-    let is_taken = ["EADDRINUSE", "ddress already in use", "ddress in use"].iter().any(|text| output.contains(text));
+    let is_taken =
+        ["EADDRINUSE", "ddress already in use", "ddress in use"].iter().any(|text| output.contains(text));
     if is_taken && !seen.has_listeners {
         "the address that it binds is taken; give it to srvwrap with -p, and listen on the descriptor in LISTEN_FD"
     } else if is_taken {
@@ -247,7 +252,10 @@ fn accepts(seen: &Seen) -> Judged {
             format!("; it listens on port {} of its own", ports.join(", "))
         };
         let text = format!("{}: {}{ended}{own}", knock.address, answered(&knock.answer, &seen.path));
-        return fail(text, "accept on the descriptor in LISTEN_FD, or LISTEN_FD_0, LISTEN_FD_1, … for several");
+        return fail(
+            text,
+            "accept on the descriptor in LISTEN_FD, or LISTEN_FD_0, LISTEN_FD_1, … for several",
+        );
     }
     let each = seen.knocks.iter().map(|knock| {
         let address = if seen.knocks.len() > 1 { format!("{}: ", knock.address) } else { String::new() };
@@ -280,15 +288,22 @@ fn second_connection(seen: &Seen) -> Judged {
         Tried::Seen(second) => second,
         Tried::Not(because) => return not_tried(because),
     };
-    let first = if second.first_was_answered { "an idle one is open" } else { "one that sends nothing is open" };
+    let first =
+        if second.first_was_answered { "an idle one is open" } else { "one that sends nothing is open" };
     let text = format!("{}, while {first}", answered(&second.answer, &seen.path));
     let expected = if seen.http().is_some() { second.answer.is_whole() } else { second.answer.is_accepted() };
     let is_late = matches!(second.answer, Answer::Whole { after, .. } if after > LATE);
     match (expected, second.first_was_answered) {
         (true, _) if !is_late => {
-            if seen.http().is_some() { ok(text) } else { ok(format!("accepted, while {first}")) }
+            if seen.http().is_some() {
+                ok(text)
+            } else {
+                ok(format!("accepted, while {first}"))
+            }
         }
-        (false, true) => fail(text, "serve connections side by side: a client that keeps one open must not stop others"),
+        (false, true) => {
+            fail(text, "serve connections side by side: a client that keeps one open must not stop others")
+        }
         (true, true) => advice(text, "serve connections side by side, or close them after each answer"),
         (_, false) => advice(
             text,
@@ -330,9 +345,10 @@ const END_CHILDREN: &str = "its first process ends and others of its group do no
 fn status(seen: &Seen) -> Judged {
     match &seen.end {
         Tried::Seen(End { how: Some(Ended::Exited(0)), .. }) => ok("0"),
-        Tried::Seen(End { how: Some(how), .. }) => {
-            advice(ending(*how), "handle the signal, and exit with 0 where all went well: anything else looks like a fault")
-        }
+        Tried::Seen(End { how: Some(how), .. }) => advice(
+            ending(*how),
+            "handle the signal, and exit with 0 where all went well: anything else looks like a fault",
+        ),
         Tried::Seen(End { how: None, .. }) => not_tried("it was killed"),
         Tried::Not(because) => not_tried(because),
     }
@@ -354,9 +370,14 @@ fn in_flight(seen: &Seen) -> Judged {
         Answer::Silent | Answer::Waiting | Answer::Refused(_) => format!("a request {when}: no answer"),
     };
     match tried.answer {
-        Answer::Whole { .. } if tried.early => ok(format!("{text}, before that; --path PATH with a slow one shows more")),
+        Answer::Whole { .. } if tried.early => {
+            ok(format!("{text}, before that; --path PATH with a slow one shows more"))
+        }
         Answer::Whole { .. } => ok(text),
-        _ => fail(text, "finish what was accepted before you exit: on the signal, stop accepting, and wait for answers"),
+        _ => fail(
+            text,
+            "finish what was accepted before you exit: on the signal, stop accepting, and wait for answers",
+        ),
     }
 }
 
@@ -366,10 +387,17 @@ fn idle(seen: &Seen) -> Judged {
         Tried::Not(because) => return not_tried(because),
     };
     if end.killed.is_empty() {
-        return ok(format!("ended {} after {}, with an idle connection open", end.how.map_or(String::new(), ending), time(end.after)));
+        return ok(format!(
+            "ended {} after {}, with an idle connection open",
+            end.how.map_or(String::new(), ending),
+            time(end.after)
+        ));
     }
     let text = format!("with an idle connection open still there after {}, and killed", time(end.after));
-    fail(text, "close connections that are idle half a second after the shutdown: their clients may never do so")
+    fail(
+        text,
+        "close connections that are idle half a second after the shutdown: their clients may never do so",
+    )
 }
 
 fn drain(seen: &Seen) -> Judged {
@@ -398,7 +426,11 @@ fn eof(seen: &Seen) -> Judged {
         Tried::Seen(orphaned) => match orphaned.after {
             Some(after) => ok(format!("ended {} after srvwrap was gone", time(after))),
             None => advice(
-                format!("still there {} after srvwrap was gone", time(orphaned.limit)),
+                format!(
+                    "still there {} after srvwrap was gone: {}",
+                    time(orphaned.limit),
+                    orphaned.left.join(", ")
+                ),
                 "read the notice fd, and finish at its end: the kernel kills the first process only, and its children go on",
             ),
         },
@@ -435,7 +467,10 @@ fn leaks(seen: &Seen) -> Judged {
         return ok("notice fd and listeners are close-on-exec");
     }
     let text = format!("not close-on-exec: {}", found.join("; "));
-    advice(text, "set FD_CLOEXEC on them: a child that lives on keeps the port taken, and one in Node may abort")
+    advice(
+        text,
+        "set FD_CLOEXEC on them: a child that lives on keeps the port taken, and one in Node may abort",
+    )
 }
 
 fn numbers(numbers: &[i32]) -> String {
@@ -465,7 +500,7 @@ fn lines(count: u64) -> String {
     if count == 1 { "1 line".to_string() } else { format!("{count} lines") }
 }
 
-/// In percent of one processor. Above, a worker with nothing to do asks again and again.
+/// In percent of one processor, got or waited for. Above, a worker with nothing to do asks again and again.
 pub(super) const BUSY: u32 = 50;
 
 fn nonblocking(seen: &Seen) -> Judged {
@@ -486,12 +521,13 @@ fn nonblocking_while_serving(seen: &Seen) -> Judged {
     if let Some(how) = ended {
         return fail(format!("{set}: ended {}", ending(*how)), TAKE_EAGAIN);
     }
-    let is_served = |answer: &&Answer| if seen.http().is_some() { answer.is_whole() } else { answer.is_accepted() };
+    let is_served =
+        |answer: &&Answer| if seen.http().is_some() { answer.is_whole() } else { answer.is_accepted() };
     if let Some(answer) = answers.iter().find(|answer| !is_served(answer)) {
         return fail(format!("{set}: {}", answered(answer, &seen.path)), TAKE_EAGAIN);
     }
     if *load > BUSY {
-        let text = format!("{set}: with nothing to do it takes {load}% of a processor");
+        let text = format!("{set}: with nothing to do it wants {load}% of a processor");
         return advice(text, "wait with poll before you accept: accept does not wait any more");
     }
     ok(format!("{set}: serves on; also after others took {taken} connections"))
@@ -531,7 +567,10 @@ fn listener(seen: &Seen) -> Judged {
         Purpose::Flagged | Purpose::Orphaned => "while it served, or at its end",
     };
     let text = format!("{address} was shut down for all workers {when}");
-    fail(text, "call close on it, never shutdown: that stops the socket for every worker, and resets what waits in it")
+    fail(
+        text,
+        "call close on it, never shutdown: that stops the socket for every worker, and resets what waits in it",
+    )
 }
 
 fn ending(how: Ended) -> String {

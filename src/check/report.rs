@@ -47,7 +47,8 @@ pub(super) fn text(findings: &[Finding]) -> String {
     }
     let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
     let all = [Verdict::Ok, Verdict::Advice, Verdict::Fail, Verdict::NotTried];
-    let counts: Vec<String> = all.into_iter().map(|verdict| format!("{} {}", count(verdict), word(verdict))).collect();
+    let counts: Vec<String> =
+        all.into_iter().map(|verdict| format!("{} {}", count(verdict), word(verdict))).collect();
     text + &format!("\n{}\n", counts.join(", "))
 }
 
@@ -86,7 +87,12 @@ struct Row<'a> {
 }
 
 /// One object, and a newline.
-pub(super) fn json(program: &[OsString], listeners: &[String], findings: &[Finding], verdict: Verdict) -> String {
+pub(super) fn json(
+    program: &[OsString],
+    listeners: &[String],
+    findings: &[Finding],
+    verdict: Verdict,
+) -> String {
     let points = findings.iter().map(|finding| Row {
         point: finding.point.name(),
         rules: finding.point.rules(),

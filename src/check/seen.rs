@@ -83,13 +83,24 @@ pub(super) enum Voice {
 /// How a life began.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Begun {
-    Online { after: Duration, voice: Voice },
+    Online {
+        after: Duration,
+        voice: Voice,
+    },
     /// It counts as online without a word.
     Unasked(Ready),
     /// It said no such word in time. `closed`: it has closed the notice descriptor.
-    Silent { closed: bool },
-    Ended { after: Duration, how: Ended },
-    Offline { after: Duration, why: String },
+    Silent {
+        closed: bool,
+    },
+    Ended {
+        after: Duration,
+        how: Ended,
+    },
+    Offline {
+        after: Duration,
+        why: String,
+    },
 }
 
 /// What it said beside what is known.
@@ -106,7 +117,11 @@ pub(super) struct Words {
 /// What became of a connection, and of a request on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    Whole { status: u16, after: Duration, closes: bool },
+    Whole {
+        status: u16,
+        after: Duration,
+        closes: bool,
+    },
     /// It began, and did not end in time.
     Half,
     /// Other bytes.
@@ -186,7 +201,7 @@ pub(super) struct Flagged {
     pub(super) answers: Vec<Answer>,
     /// How many they took.
     pub(super) taken: u32,
-    /// In percent of one processor, with nothing to do.
+    /// In percent of one processor, got or waited for, with nothing to do.
     pub(super) load: u32,
     pub(super) ended: Option<Ended>,
 }
@@ -204,6 +219,8 @@ pub(super) struct Orphaned {
     /// None: it had not ended by then.
     pub(super) after: Option<Duration>,
     pub(super) limit: Duration,
+    /// What of it was there still, by name.
+    pub(super) left: Vec<String>,
 }
 
 impl Begun {

@@ -75,15 +75,7 @@ struct Section {
 const SECTIONS: &[Section] = &[
     Section {
         title: "Durations",
-        verbs: &[
-            Verb::Run,
-            Verb::Start,
-            Verb::Deploy,
-            Verb::Rollback,
-            Verb::Stop,
-            Verb::Status,
-            Verb::Check,
-        ],
+        verbs: &[Verb::Run, Verb::Start, Verb::Deploy, Verb::Rollback, Verb::Stop, Verb::Status, Verb::Check],
         entries: &[("500ms 30s 2m 1h 1d", "A bare number is seconds; 1.5s is one and a half.")],
     },
     Section {

@@ -162,7 +162,10 @@ mod tests {
 
     #[test]
     fn other_links_and_lines_are_none() {
-        assert_eq!((inode_in("socket:[12]"), inode_in("pipe:[12]"), inode_in("socket:[")), (Some(12), None, None));
+        assert_eq!(
+            (inode_in("socket:[12]"), inode_in("pipe:[12]"), inode_in("socket:[")),
+            (Some(12), None, None)
+        );
         assert_eq!((flags("pos:\t0\nflags:\t02000002\n"), flags("")), (Some(libc::O_CLOEXEC | 2), None));
     }
 }

@@ -18,8 +18,7 @@ fn the_readme_has_the_generated_table() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
     let Ok(readme) = std::fs::read_to_string(path) else { return };
     let Some((before, rest)) = readme.split_once("<!-- options -->\n") else { return };
-    let (table, after) =
-        rest.split_once("<!-- /options -->").expect("the marker at the end of the table");
+    let (table, after) = rest.split_once("<!-- /options -->").expect("the marker at the end of the table");
     if std::env::var_os("SRVWRAP_BLESS").is_some() {
         let blessed =
             format!("{before}<!-- options -->\n{}<!-- /options -->{after}", option_table_markdown());
