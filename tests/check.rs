@@ -98,10 +98,10 @@ fn checked(program: &str, options: &[&str]) -> Option<Checked> {
     let python = python.to_str().expect("its path is a text");
     let fixed = ["check", "--json", "-p", "127.0.0.1:0"];
     let arguments = [&fixed, options, &["--", python, "server.py"]].concat();
-    Some(report(command::told(directory.path(), &arguments)))
+    Some(report(&command::told(directory.path(), &arguments)))
 }
 
-fn report(told: command::Told) -> Checked {
+fn report(told: &command::Told) -> Checked {
     assert!(told.stderr.is_empty() && told.stdout.len() == 1, "pure JSON: {told:?}");
     Checked { code: told.code, report: serde_json::from_str(&told.stdout[0]).expect("one object") }
 }
@@ -359,7 +359,7 @@ fn what_it_starts_and_leaves_is_named_and_gone_afterwards() {
         GOOD.replace("signal.signal(signal.SIGTERM", &format!("{bad}\nsignal.signal(signal.SIGTERM"));
     write_file(directory.path(), "server.py", &program);
     let line = ["check", "--json", "-p", "127.0.0.1:0", python, "server.py"];
-    let checked = report(command::told(directory.path(), &line));
+    let checked = report(&command::told(directory.path(), &line));
     assert_eq!(checked.faults(), ["shutdown: advice"], "{:#}", checked.report);
     assert!(checked.seen("shutdown").contains("left behind: sleep (pid "), "{:#}", checked.report);
     let children = std::fs::read_to_string(directory.path().join("child")).unwrap();
@@ -399,7 +399,7 @@ fn a_check_that_is_interrupted_leaves_nothing_behind() {
 fn without_a_listener_connections_are_not_tried() {
     let directory = tempfile::tempdir().unwrap();
     let script = r#"trap 'exit 0' TERM; echo online >&3; while :; do sleep 0.05; done"#;
-    let checked = report(command::told(directory.path(), &["check", "--json", "sh", "-c", script]));
+    let checked = report(&command::told(directory.path(), &["check", "--json", "sh", "-c", script]));
     assert_eq!(checked.code, 0, "{:#}", checked.report);
     let expected = ["accepts", "second-connection", "in-flight", "idle", "drain", "nonblocking", "listener"];
     assert_eq!(checked.not_tried(), expected);
@@ -448,19 +448,20 @@ fn every_listener_is_tried_and_unix_ones_are_too() {
     write_file(directory.path(), "server.py", GOOD);
     let python = python_itself().expect("as before");
     let line = ["check", "--json", "-p", "unix:app.sock", python.to_str().unwrap(), "server.py"];
-    let checked = report(command::told(directory.path(), &line));
+    let checked = report(&command::told(directory.path(), &line));
     assert_eq!((checked.faults(), checked.not_tried()), (Vec::new(), Vec::new()), "{:#}", checked.report);
     assert!(!directory.path().join("app.sock").exists());
 }
 
 #[test]
 fn sockets_are_handed_over_as_their_protocol_has_it() {
-    let with_systemd = GOOD
-        .replace(r#"("NOTIFY_FD", "LISTEN_FD")"#, r#"("NOTIFY_FD", "LISTEN_FD")"#)
-        .replace(r#"notice.send(b"online\n")"#, concat!(
+    let with_systemd = GOOD.replace(
+        r#"notice.send(b"online\n")"#,
+        concat!(
             "assert os.environ['LISTEN_PID'] == str(os.getpid())\n",
             "socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b'READY=1', os.environ['NOTIFY_SOCKET'])"
-        ));
+        ),
+    );
     let Some(checked) = checked(&with_systemd, &["--protocol", "systemd"]) else { return };
     assert_eq!((checked.faults(), checked.not_tried()), (Vec::new(), vec!["eof"]), "{:#}", checked.report);
     assert!(checked.seen("online").contains("at NOTIFY_SOCKET"), "{:#}", checked.report);
@@ -536,7 +537,7 @@ fn keeps_every_rule(language: &Language) {
     let words: Vec<OsString> = [OsString::from("check")].into_iter().chain(words).collect();
     let words: Vec<&str> = words.iter().map(|word| word.to_str().expect("a text")).collect();
     let directory = tempfile::tempdir().unwrap();
-    let checked = report(command::told(directory.path(), &words));
+    let checked = report(&command::told(directory.path(), &words));
     let name = language.name;
     assert_eq!(
         (checked.faults(), checked.not_tried()),

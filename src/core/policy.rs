@@ -84,8 +84,8 @@ pub(crate) struct Policy {
 pub(super) const SHORT_LIMIT: Duration = Duration::from_secs(5);
 
 /// TERM and INT have these numbers on every Linux.
-const TERM: i32 = 15;
-const INT: i32 = 2;
+pub(super) const TERM: i32 = 15;
+pub(super) const INT: i32 = 2;
 
 impl Policy {
     /// For what never served: as the stop timeout, but at most five seconds.

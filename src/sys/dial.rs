@@ -31,7 +31,7 @@ pub(crate) fn dial(listener: &Listener) -> Result<OwnedFd, Errno> {
     let ip = match address.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
-        other => other,
+        other @ (IpAddr::V4(_) | IpAddr::V6(_)) => other,
     };
     let family = if ip.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
     dial_at(family, &SockaddrStorage::from(SocketAddr::new(ip, address.port())))

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   /proc/PID/stat   4711 (a name) S 1 … utime stime … rss …   ──> Usage
+//!   /proc/PID/task/*/schedstat   run, waited, count        ──> wanted
 //!   TCP_INFO of a listener           unacked, sacked           ──> Queue
 //! ```
 //!
