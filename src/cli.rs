@@ -196,6 +196,9 @@ pub(crate) struct Options {
     /// and how often
     #[argh(option, from_str_fn(decoded), default = "default_of(\"--interval\")")]
     pub(crate) interval: Given,
+    /// what a check asks for
+    #[argh(option, from_str_fn(decoded), default = "default_of(\"--path\")")]
+    pub(crate) path: Given,
     /// whether nothing but failures is said
     #[argh(switch)]
     pub(crate) quiet: bool,
@@ -273,7 +276,7 @@ pub(crate) fn parse(args: &[OsString]) -> Result<Command, UsageError> {
         return question::question(first, rest);
     }
     match Verb::named(first) {
-        Some(verb @ (Verb::Run | Verb::Start)) => parse_run(verb, rest, true),
+        Some(verb @ (Verb::Run | Verb::Start | Verb::Check)) => parse_run(verb, rest, true),
         Some(verb) => parse_call(verb, rest),
         None if verb::is_future(first) => Err(UsageError::FutureCommand { name: first.clone() }),
         None => match mistaken(first, rest) {

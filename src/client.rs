@@ -19,7 +19,7 @@ mod connection;
 mod display;
 mod follow;
 mod logs;
-mod output;
+pub(crate) mod output;
 mod page;
 mod reading;
 mod tables;
@@ -36,6 +36,7 @@ use crate::sys::signals::Signals;
 use crate::sys::startup::Startup;
 use crate::wire::control::message::{Answer, Order, Outcome};
 
+pub(crate) use cells::clean;
 use connection::Trouble;
 use display::Aim;
 use follow::{End, Follow};

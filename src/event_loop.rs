@@ -52,6 +52,7 @@ use acks::Acks;
 use control::{ConnectionId, Control};
 pub(crate) use handed_in::HandedIn;
 use listeners::Listeners;
+pub(crate) use listeners::{bind, shown};
 use notify::Notified;
 use output::Output;
 use places::Places;

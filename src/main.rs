@@ -15,8 +15,10 @@
 //! - [`core`] decides: a finite state machine of workers, generations and what is asked for. Pure and simulated.
 //! - [`wire`] turns what workers write into messages. Pure.
 //! - [`sys`] touches the operating system and decides nothing. All `unsafe` is there.
-//! - [`event_loop`] is the only place where these meet, and has srvwrap's only clock.
+//! - [`event_loop`] is the only place where these meet in what supervises, and has its only clock.
 //! - [`client`] is the other side of the control socket: the commands that talk to a running srvwrap.
+//! - [`check`] runs a program for a while, to see whether it keeps the worker protocol. It has no loop, and a clock of
+//!   its own.
 //! - [`start`] makes a daemon of what `run` is in the foreground, and waits for it to be online.
 //! - [`logs`] is what becomes of lines: cut, formed, waiting, in files that are rotated. Pure and simulated.
 //!   [`log_writer`] is the process that writes those files, with a loop of its own.
@@ -36,6 +38,7 @@
 //! To get to know it, read in this order: `protocol/worker.md`, `core/mod.rs`, `core/worker.rs` and
 //! `core/transitions.txt`, `core/supervisor.rs`, `event_loop.rs`.
 
+mod check;
 mod cli;
 mod client;
 mod config;
@@ -64,6 +67,7 @@ use std::panic;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use check::Check;
 use cli::{Command, Typed, UsageError, Verb};
 use config::{Call, Config, Daemon, Surroundings};
 use core::Spec;
@@ -99,6 +103,10 @@ fn obey(typed: Typed, startup: Startup) -> ExitCode {
             Config::from_typed(&typed, &surroundings).map(|config| run(config, surroundings, startup))
         }
         Verb::Start => start_typed(&typed, surroundings, startup),
+        Verb::Check => Check::from_typed(&typed, &surroundings).map(|check| {
+            let spec = spec_of(check.config(), surroundings);
+            check::run(check, spec, startup)
+        }),
         Verb::Deploy
         | Verb::Abort
         | Verb::Rollback

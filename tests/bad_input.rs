@@ -223,7 +223,7 @@ fn a_word_that_an_option_does_not_know_is_named_with_those_that_it_does() {
 /// A program named like a command is not run by mistake, nor an option mistaken for the command's.
 #[test]
 fn a_commands_name_is_not_taken_for_a_program() {
-    for name in ["check", "pause", "resume"] {
+    for name in ["pause", "resume"] {
         let line = refused(srvwrap([name]), USAGE);
         assert!(line.contains(name) && line.contains(&format!("srvwrap -- {name}")), "{line}");
     }

@@ -75,7 +75,7 @@ struct Section {
 const SECTIONS: &[Section] = &[
     Section {
         title: "Durations",
-        verbs: &[Verb::Run, Verb::Start, Verb::Deploy, Verb::Rollback, Verb::Stop, Verb::Status],
+        verbs: &[Verb::Run, Verb::Start, Verb::Deploy, Verb::Rollback, Verb::Stop, Verb::Status, Verb::Check],
         entries: &[("500ms 30s 2m 1h 1d", "A bare number is seconds; 1.5s is one and a half.")],
     },
     Section {
@@ -185,6 +185,13 @@ fn exit_codes(verb: Verb) -> Vec<Entry> {
             usage,
             ("3", "No srvwrap is running there, and none has left a log file here."),
         ],
+        Verb::Check => vec![
+            ("0", "No point has failed. Advice is no failure."),
+            ("1", "A point has failed, or the check could not be made."),
+            usage,
+            ("5", "Aborted, by Ctrl-C or another signal."),
+            ("126, 127", "The program cannot be executed, or is not found."),
+        ],
     }
 }
 
@@ -264,6 +271,7 @@ mod tests {
             (Verb::Events, &["0", "1", "2", "3"]),
             (Verb::Reopen, &["0", "1", "2", "3"]),
             (Verb::Logs, &["0", "1", "2", "3"]),
+            (Verb::Check, &["0", "1", "2", "5", "126, 127"]),
         ] {
             assert_eq!(codes(verb), expected, "{verb:?}");
         }

@@ -50,6 +50,8 @@ const SWITCH: OptionRow = OptionRow {
 
 /// Commands that run a program.
 const RUNS: &[Verb] = &[Verb::Run, Verb::Start];
+/// Those, and the one that tries it: for what a worker sees of srvwrap.
+const TRIES: &[Verb] = &[Verb::Run, Verb::Start, Verb::Check];
 const DEPLOYS: &[Verb] = &[Verb::Deploy, Verb::Rollback];
 /// Commands that wait for something, and show how it goes on.
 const LONG: &[Verb] = &[
@@ -65,7 +67,10 @@ const LONG: &[Verb] = &[
 const ALL: &[Verb] = &Verb::ALL;
 /// Commands that answer: all but `run`, and `logs`, whose lines are what they are.
 const ANSWERING: &[Verb] = Verb::ALL.split_at(1).1.split_at(11).0;
+/// Commands that run a srvwrap, or talk to one.
+const WITH_SOCKET: &[Verb] = Verb::ALL.split_at(13).0;
 const LOGS: &[Verb] = &[Verb::Logs];
+const CHECK: &[Verb] = &[Verb::Check];
 
 const A_DURATION: &str = "a duration, as in 500ms, 30s, 2m or 1h";
 const A_DURATION_OR_NONE: &str = "a duration, as in 500ms, 30s, 2m or 1h, or none";
@@ -92,6 +97,7 @@ pub(crate) static OPTIONS: &[OptionRow] = &[
                unix:/run/app.sock, unix:@app (abstract), fd:3 (a descriptor that srvwrap was started with). Any of \
                them named, as in http=8000 (a-z, 0-9 and _, and not a number). May be repeated. Default: the sockets in \
                LISTEN_FDS (systemd) or LISTEN_FD.",
+        verbs: TRIES,
         ..SWITCH
     },
     OptionRow {
@@ -108,6 +114,7 @@ pub(crate) static OPTIONS: &[OptionRow] = &[
         remedy: "an octal mode, as in 660",
         default: Some("666"),
         help: "Who may connect to the unix sockets of -p.",
+        verbs: TRIES,
         ..SWITCH
     },
     OptionRow {
@@ -115,6 +122,7 @@ pub(crate) static OPTIONS: &[OptionRow] = &[
         value: Some("USER[:GROUP]"),
         remedy: "USER, USER:GROUP or :GROUP, as names or numbers",
         help: "Whose the unix sockets of -p are. Default: those of srvwrap's own user and group.",
+        verbs: TRIES,
         ..SWITCH
     },
     OptionRow {
@@ -126,6 +134,7 @@ pub(crate) static OPTIONS: &[OptionRow] = &[
                from 4), systemd (sockets from 3, LISTEN_FDS), server-starter, einhorn (both as srvwrap, with their \
                variables), stdin (the one socket on 0). In each, {fd}, {fd:NAME} and {port} in the program's arguments \
                are filled.",
+        verbs: TRIES,
         ..SWITCH
     },
     OptionRow {
@@ -135,6 +144,7 @@ pub(crate) static OPTIONS: &[OptionRow] = &[
         default: Some("notify"),
         help: "When a worker counts as online: when it says so on its notice descriptor, when its program has \
                been executed, or when it has lived for this long.",
+        verbs: TRIES,
         ..SWITCH
     },
     OptionRow {
@@ -143,6 +153,7 @@ pub(crate) static OPTIONS: &[OptionRow] = &[
         remedy: A_DURATION,
         default: Some("60s"),
         help: "How long a worker may take to come online. A later one fails the boot or the deploy.",
+        verbs: TRIES,
         ..SWITCH
     },
     OptionRow {
@@ -151,6 +162,7 @@ pub(crate) static OPTIONS: &[OptionRow] = &[
         remedy: A_DURATION,
         default: Some("30s"),
         help: "How long a worker that was told to stop may take before it is killed. 0 kills at once.",
+        verbs: TRIES,
         ..SWITCH
     },
     OptionRow {
@@ -161,11 +173,13 @@ pub(crate) static OPTIONS: &[OptionRow] = &[
         help: "The signal that tells a worker to stop, beside the line \"shutdown\" on its notice descriptor: TERM, \
                INT, QUIT, HUP, USR1, USR2, WINCH, or a number. auto is TERM, but INT for a worker that said \"ready\" \
                as a JSON string, and none for one that said \"online\" so.",
+        verbs: TRIES,
         ..SWITCH
     },
     OptionRow {
         long: "--stop-leader-only",
         help: "Send that signal to a worker's first process, not to its process group.",
+        verbs: TRIES,
         ..SWITCH
     },
     OptionRow {
@@ -199,6 +213,7 @@ pub(crate) static OPTIONS: &[OptionRow] = &[
         long: "--node-channel",
         help: "Set NODE_CHANNEL_FD, so that process.send() works, for a program that is not seen to be node, bun, deno \
                or one of npm's kin.",
+        verbs: TRIES,
         ..SWITCH
     },
     OptionRow {
@@ -206,6 +221,7 @@ pub(crate) static OPTIONS: &[OptionRow] = &[
         value: Some("DIR"),
         remedy: "a directory",
         help: "Where the workers start. Default: the current directory.",
+        verbs: TRIES,
         ..SWITCH
     },
     OptionRow {
@@ -214,6 +230,7 @@ pub(crate) static OPTIONS: &[OptionRow] = &[
         remedy: "NAME=VALUE",
         repeatable: true,
         help: "Set a variable for the workers. May be repeated.",
+        verbs: TRIES,
         ..SWITCH
     },
     OptionRow {
@@ -462,16 +479,26 @@ pub(crate) static OPTIONS: &[OptionRow] = &[
         ..SWITCH
     },
     OptionRow {
+        long: "--path",
+        value: Some("PATH"),
+        remedy: "a path, as in /slow",
+        default: Some("/"),
+        help: "What is asked for, over HTTP/1.1. One whose answer takes a while shows best what becomes of it.",
+        verbs: CHECK,
+        ..SWITCH
+    },
+    OptionRow {
         long: "--socket",
         value: Some("PATH"),
         remedy: "the path of a socket",
         default: Some("$SRVWRAP_SOCKET, else ./srvwrap.sock"),
         help: "The control socket.",
-        verbs: ALL,
+        verbs: WITH_SOCKET,
         ..SWITCH
     },
     OptionRow { long: "--quiet", help: "Say nothing but what went wrong.", verbs: LONG, ..SWITCH },
     OptionRow { long: "--json", help: "Print JSON, one object a line.", verbs: ANSWERING, ..SWITCH },
+    OptionRow { long: "--json", help: "Print the report as one JSON object.", verbs: CHECK, ..SWITCH },
     OptionRow { long: "--help", short: Some("-h"), help: "Print this and exit.", verbs: ALL, ..SWITCH },
     OptionRow {
         long: "--version",
@@ -495,7 +522,7 @@ pub(crate) static OPTIONS: &[OptionRow] = &[
         value: Some("PATH"),
         remedy: "the path of a socket",
         help: "--socket PATH",
-        verbs: ALL,
+        verbs: WITH_SOCKET,
         means: Some("--socket"),
         of_naught: true,
         ..SWITCH
@@ -559,37 +586,4 @@ pub(crate) fn option_table_markdown() -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_two_options_of_a_command_have_the_same_name() {
-        for verb in Verb::ALL {
-            for row in options_of(verb) {
-                for name in [Some(row.long), row.short].into_iter().flatten() {
-                    assert_eq!(option_named(verb, name.as_bytes()), Some(row), "{verb:?} {name}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn the_readme_has_the_generated_table() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-        let Ok(readme) = std::fs::read_to_string(path) else { return };
-        let Some((before, rest)) = readme.split_once("<!-- options -->\n") else { return };
-        let (table, after) =
-            rest.split_once("<!-- /options -->").expect("the marker at the end of the table");
-        if std::env::var_os("SRVWRAP_BLESS").is_some() {
-            let blessed =
-                format!("{before}<!-- options -->\n{}<!-- /options -->{after}", option_table_markdown());
-            std::fs::write(path, blessed).unwrap();
-        } else {
-            assert_eq!(
-                table.trim(),
-                option_table_markdown().trim(),
-                "SRVWRAP_BLESS=1 cargo test readme writes it anew"
-            );
-        }
-    }
-}
+mod tests;

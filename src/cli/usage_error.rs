@@ -67,6 +67,9 @@ pub(crate) enum UsageError {
 impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            UsageError::NoProgram { verb: Verb::Check } => {
+                f.write_str("no program to check; give one, as in: srvwrap check -p 8000 node server.js")
+            }
             UsageError::NoProgram { verb } => {
                 write!(f, "no program to run; give one, as in: {} -n 4 -p 8000 node server.js", verb.called())
             }

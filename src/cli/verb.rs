@@ -18,17 +18,18 @@ pub(crate) enum Verb {
     Signal,
     Reopen,
     Logs,
+    Check,
 }
 
 /// Commands that later versions have: a program of such a name is not run by accident in this one.
-const FUTURE: [&str; 3] = ["pause", "resume", "check"];
+const FUTURE: [&str; 2] = ["pause", "resume"];
 
 pub(super) fn is_future(word: &OsStr) -> bool {
     FUTURE.iter().any(|name| word == *name)
 }
 
 impl Verb {
-    pub(crate) const ALL: [Verb; 13] = [
+    pub(crate) const ALL: [Verb; 14] = [
         Verb::Run,
         Verb::Start,
         Verb::Deploy,
@@ -42,6 +43,7 @@ impl Verb {
         Verb::Signal,
         Verb::Reopen,
         Verb::Logs,
+        Verb::Check,
     ];
 
     /// The command of this name, or of the name that naught has for it.
@@ -67,6 +69,7 @@ impl Verb {
             Verb::Signal => "signal",
             Verb::Reopen => "reopen",
             Verb::Logs => "logs",
+            Verb::Check => "check",
         }
     }
 
@@ -84,6 +87,7 @@ impl Verb {
             Verb::Scale => "scale N|+K|-K",
             Verb::Signal => "signal NAME",
             Verb::Logs => "logs [-f]",
+            Verb::Check => "check PROGRAM",
             Verb::Abort | Verb::Rollback | Verb::History | Verb::Stop => self.name(),
             Verb::Status | Verb::Events | Verb::Reopen => self.name(),
         }
@@ -104,6 +108,7 @@ impl Verb {
             Verb::Signal => "srvwrap signal [OPTIONS] NAME [SOCKET]",
             Verb::Reopen => "srvwrap reopen [OPTIONS] [SOCKET]",
             Verb::Logs => "srvwrap logs [OPTIONS] [SOCKET]",
+            Verb::Check => "srvwrap check [OPTIONS] [--] PROGRAM [ARGS...]",
         }
     }
 
@@ -123,6 +128,7 @@ impl Verb {
             Verb::Signal => "Send a signal to the workers that are online.",
             Verb::Reopen => "Open the log files anew, after something moved them.",
             Verb::Logs => "Show the last lines of the log files, and what follows.",
+            Verb::Check => "Try whether a program keeps the worker protocol.",
         }
     }
 }

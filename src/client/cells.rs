@@ -13,7 +13,7 @@ use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 /// The same text in one line, without anything that speaks to the terminal or turns the direction of writing.
-pub(super) fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     let mut cleaned = String::with_capacity(text.len());
     for character in text.chars() {
         if character.is_control() {

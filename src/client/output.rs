@@ -15,36 +15,36 @@ use nix::unistd;
 
 /// stdout, and whether it still takes anything.
 #[derive(Debug, Default)]
-pub(super) struct Output {
+pub(crate) struct Output {
     lost: Option<Errno>,
 }
 
 impl Output {
     /// One line.
-    pub(super) fn line(&mut self, line: &str) {
+    pub(crate) fn line(&mut self, line: &str) {
         self.bytes(format!("{line}\n").as_bytes());
     }
 
     /// As it is, in as few writes as there can be.
-    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         if self.lost.is_none() {
             self.lost = write(&io::stdout(), bytes).err();
         }
     }
 
     /// Whether nobody reads any more, or nothing can be written.
-    pub(super) fn is_lost(&self) -> bool {
+    pub(crate) fn is_lost(&self) -> bool {
         self.lost.is_some()
     }
 
     /// What a command exits with that is there to write, where `code` is what else became of it: what could not be
     /// written is said, and is a failure.
-    pub(super) fn exit_code(&self, code: u8) -> u8 {
+    pub(crate) fn exit_code(&self, code: u8) -> u8 {
         if self.tell_loss() { code.max(1) } else { code }
     }
 
     /// Says what could not be written, if anything. Whether there was.
-    pub(super) fn tell_loss(&self) -> bool {
+    pub(crate) fn tell_loss(&self) -> bool {
         match self.lost {
             None | Some(Errno::EPIPE) => false,
             Some(errno) => {
@@ -71,7 +71,7 @@ fn write(stdout: &impl AsFd, mut bytes: &[u8]) -> Result<(), Errno> {
 }
 
 /// One line on stderr.
-pub(super) fn complain(sentence: &dyn Display) {
+pub(crate) fn complain(sentence: &dyn Display) {
     let line = format!("srvwrap: {}\n", super::cells::clean(&sentence.to_string()));
     // Where nobody can be told, the exit code has to do.
     let _ = io::stderr().write_all(line.as_bytes());

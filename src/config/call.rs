@@ -19,7 +19,7 @@ use super::{
 };
 
 impl Call {
-    /// For every command but `run` and `start`.
+    /// For every command but those that run a program.
     pub(crate) fn from_typed(typed: Typed, surroundings: &Surroundings) -> Result<Call, UsageError> {
         let Typed { verb, options, mut words, program } = typed;
         let has_own_word = matches!(verb, Verb::Scale | Verb::Signal);
@@ -30,7 +30,7 @@ impl Call {
         let socket = socket(verb, &options, &words, surroundings)?;
         let display = display(&options)?;
         let act = match verb {
-            Verb::Deploy | Verb::Run | Verb::Start => {
+            Verb::Deploy | Verb::Run | Verb::Start | Verb::Check => {
                 Act::Order(Order::Deploy(deploy(&options, program, surroundings)?))
             }
             Verb::Rollback => Act::Order(Order::Rollback(terms(&options, surroundings)?)),

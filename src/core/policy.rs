@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::wire::worker::Readiness;
+
 use super::limit::Limit;
 
 /// When a worker counts as online.
@@ -49,6 +51,22 @@ pub(crate) enum Protocol {
     Einhorn,
     /// The one listener as their standard input.
     Stdin,
+}
+
+impl StopSignal {
+    /// The signal for a worker that has said that it is online in this form, if in any: pm2's programs take INT,
+    /// naught's the line alone; others rarely do without TERM.
+    pub(crate) fn number(self, readiness: Option<Readiness>) -> Option<i32> {
+        match self {
+            StopSignal::Signal(number) => Some(number),
+            StopSignal::None => None,
+            StopSignal::Auto => match readiness {
+                None | Some(Readiness::Plain) => Some(TERM),
+                Some(Readiness::JsonReady) => Some(INT),
+                Some(Readiness::JsonOnline) => None,
+            },
+        }
+    }
 }
 
 /// What holds for every worker, whatever it runs.

@@ -21,8 +21,8 @@ use std::time::Duration;
 use crate::wire::worker::Readiness;
 
 use super::limit::{self, Deadline, LONGEST, Limit};
-use super::policy::{INT, SHORT_LIMIT, TERM};
-use super::{Effect, Policy, Ready, StopSignal, Time, WorkerId};
+use super::policy::SHORT_LIMIT;
+use super::{Effect, Policy, Ready, Time, WorkerId};
 
 /// After KILL: so long until the operator is told that it did not help.
 const SURVIVAL: Duration = Duration::from_secs(5);
@@ -497,17 +497,8 @@ impl Worker {
         None
     }
 
-    /// pm2's programs take INT, naught's the line alone; others rarely do without TERM.
     fn stop_signal(&self, policy: &Policy) -> Option<i32> {
-        match policy.stop_signal {
-            StopSignal::Signal(number) => Some(number),
-            StopSignal::None => None,
-            StopSignal::Auto => match self.readiness {
-                None | Some(Readiness::Plain) => Some(TERM),
-                Some(Readiness::JsonReady) => Some(INT),
-                Some(Readiness::JsonOnline) => None,
-            },
-        }
+        policy.stop_signal.number(self.readiness)
     }
 
     fn kill(&mut self, now: Time, effects: &mut VecDeque<Effect>, turn: Option<Turn>) -> Option<Turn> {

@@ -24,9 +24,9 @@ pub(crate) struct HandedIn {
     /// For each listener that is wanted, in their order; none where it is to be bound.
     sockets: Vec<Vec<Listener>>,
     /// For the paths that are bound here.
-    pub(super) access: Access,
+    pub(crate) access: Access,
     /// That some were closed, or not for us, in one sentence.
-    pub(super) remark: Option<String>,
+    pub(crate) remark: Option<String>,
 }
 
 impl HandedIn {
@@ -49,7 +49,7 @@ impl HandedIn {
     }
 
     /// Those of one of the listeners that are wanted, by its place among them.
-    pub(super) fn of(&mut self, index: usize) -> Vec<Listener> {
+    pub(crate) fn of(&mut self, index: usize) -> Vec<Listener> {
         self.sockets.get_mut(index).map(std::mem::take).unwrap_or_default()
     }
 }

@@ -261,7 +261,7 @@ impl EventLoop {
 }
 
 /// None for those that are not bound here.
-fn bind(address: &Address, access: Access) -> Option<Result<Listener, BindError>> {
+pub(crate) fn bind(address: &Address, access: Access) -> Option<Result<Listener, BindError>> {
     match address {
         Address::Port(port) => Some(Listener::bind_port(*port)),
         Address::Tcp(address) => Some(Listener::bind_tcp(*address)),
@@ -272,7 +272,7 @@ fn bind(address: &Address, access: Access) -> Option<Result<Listener, BindError>
 }
 
 /// As it was typed, with the port that was really bound and the whole path; one that was handed in with how it came.
-pub(super) fn shown(typed: &Address, socket: &Listener) -> String {
+pub(crate) fn shown(typed: &Address, socket: &Listener) -> String {
     if let Some(name) = socket.foreign_name() {
         return name.to_string();
     }

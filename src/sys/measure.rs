@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   /proc/PID/stat   4711 (a name) S 1 … utime stime … rss …   ──> Usage
+//!   /proc/PID/task/*/schedstat   run, waited, count        ──> wanted
 //!   TCP_INFO of a listener           unacked, sacked           ──> Queue
 //! ```
 //!
@@ -44,6 +45,21 @@ pub(crate) fn usage(pid: Pid) -> Option<Usage> {
         rss_bytes: pages.saturating_mul(page_bytes),
         cpu: Duration::from_secs(seconds) + Duration::from_millis(rest * 1000 / ticks_per_second),
     })
+}
+
+/// Processor time that a process has had, and that it has waited for, runnable, while others had the processor. None
+/// where it is gone, or the kernel does not count it.
+pub(crate) fn wanted(pid: Pid) -> Option<Duration> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let of_each =
+        tasks.filter_map(|task| schedule(&fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?));
+    of_each.reduce(|some, more| some.saturating_add(more))
+}
+
+/// Of a line of /proc/PID/task/TID/schedstat: nanoseconds run, nanoseconds waited for it, and a count.
+fn schedule(line: &str) -> Option<Duration> {
+    let mut numbers = line.split_ascii_whitespace().map_while(|number| number.parse::<u64>().ok());
+    Some(Duration::from_nanos(numbers.next()?.saturating_add(numbers.next()?)))
 }
 
 fn system_value(name: SysconfVar) -> Option<u64> {
@@ -109,7 +125,21 @@ mod tests {
     }
 
     #[test]
+    fn who_computes_wants_a_processor_whoever_has_it() {
+        let pid = Pid::new(std::process::id() as i32).unwrap();
+        let before = wanted(pid).unwrap();
+        let mut ballast = vec![1u8; 1 << 20];
+        while wanted(pid).unwrap() - before < Duration::from_millis(20) {
+            ballast.iter_mut().for_each(|byte| *byte = byte.wrapping_mul(3));
+        }
+        assert!(ballast.iter().any(|byte| *byte > 0));
+        assert_eq!(schedule("12 30 4\n"), Some(Duration::from_nanos(42)));
+        assert_eq!((schedule("12"), schedule("")), (None, None));
+    }
+
+    #[test]
     fn a_process_that_is_gone_uses_nothing_that_is_known() {
+        assert_eq!(wanted(Pid::new(i32::MAX).unwrap()), None);
         assert_eq!(usage(Pid::new(i32::MAX).unwrap()), None);
     }
 

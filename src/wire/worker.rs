@@ -91,7 +91,6 @@ impl Reader {
     }
 
     /// How many lines were skipped because they were longer than 4096 bytes.
-    #[cfg_attr(not(test), expect(dead_code, reason = "there is no control socket yet"))]
     pub(crate) fn overlong(&self) -> u64 {
         self.lines.overlong()
     }

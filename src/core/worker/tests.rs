@@ -6,6 +6,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::*;
+use crate::core::StopSignal;
 
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 

@@ -71,6 +71,8 @@ pub(crate) struct Reply {
     state: State,
     /// Of the head while that is coming, then of the body what was not taken yet.
     bytes: Vec<u8>,
+    /// See [`Reply::closes`].
+    closes: bool,
 }
 
 #[derive(Debug)]
@@ -91,7 +93,7 @@ enum Length {
 
 impl Reply {
     pub(crate) fn new() -> Reply {
-        Reply { state: State::Head, bytes: Vec::new() }
+        Reply { state: State::Head, bytes: Vec::new(), closes: false }
     }
 
     /// Takes what was read from the connection. An error is a sentence, and then there is no going on.
@@ -127,6 +129,11 @@ impl Reply {
         }
     }
 
+    /// Whether its head says that the connection ends behind it, in words or by having no length.
+    pub(crate) fn closes(&self) -> bool {
+        self.closes
+    }
+
     /// Whether the whole answer has come.
     pub(crate) fn is_complete(&self) -> bool {
         matches!(self.state, State::Complete { .. })
@@ -157,6 +164,7 @@ impl Reply {
         };
         let status = response.code.unwrap_or_default();
         let length = length(&response)?;
+        self.closes = closes(&response) || matches!(length, Length::Open);
         let rest = self.bytes.split_off(end);
         self.bytes = Vec::new();
         // 100 Continue and its like: the answer follows.
@@ -200,11 +208,23 @@ impl Reply {
     }
 }
 
+/// In HTTP/1.0 a connection is kept only where that is said.
+fn closes(response: &httparse::Response<'_, '_>) -> bool {
+    let said = value(response, "Connection").unwrap_or_default();
+    let says = |word: &str| said.split(',').any(|said| said.trim().eq_ignore_ascii_case(word));
+    says("close") || response.version == Some(0) && !says("keep-alive")
+}
+
+fn value(response: &httparse::Response<'_, '_>, name: &str) -> Option<String> {
+    let found = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
+    Some(String::from_utf8_lossy(found.value).into_owned())
+}
+
 fn length(response: &httparse::Response<'_, '_>) -> Result<Length, String> {
-    let value = |name: &str| {
-        let found = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
-        Some(String::from_utf8_lossy(found.value).into_owned())
-    };
+    if matches!(response.code, Some(204 | 304)) {
+        return Ok(Length::Left(0));
+    }
+    let value = |name| value(response, name);
     if let Some(coding) = value("Transfer-Encoding") {
         let known = coding.eq_ignore_ascii_case("chunked");
         let unknown = || format!("the answer is in an unknown form: {coding}");
@@ -271,6 +291,17 @@ mod tests {
         assert!(fed(&[b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab"]).unwrap().end().is_err());
         let mut open = fed(&[b"HTTP/1.0 200 OK\r\n\r\nab"]).unwrap();
         assert_eq!((open.is_complete(), open.end(), open.is_complete()), (false, Ok(()), true));
+    }
+
+    #[test]
+    fn the_head_says_whether_the_connection_ends_behind_the_answer() {
+        let closes = |head: &str| fed(&[head.as_bytes(), b"\r\n\r\n"]).unwrap().closes();
+        assert!(!closes("HTTP/1.1 200 OK\r\nContent-Length: 0"));
+        assert!(closes("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nconnection: Upgrade, Close"));
+        assert!(closes("HTTP/1.1 200 OK"));
+        assert!(!closes("HTTP/1.1 204 No Content"));
+        assert!(closes("HTTP/1.0 200 OK\r\nContent-Length: 0"));
+        assert!(!closes("HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: keep-alive"));
     }
 
     #[test]

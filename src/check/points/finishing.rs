@@ -1,0 +1,130 @@
+//! How it ends: when it is told to, whatever it has in its hands, and when srvwrap is gone.
+
+use super::super::seen::{Answer, End, Ended, Seen, Tried};
+use super::{Judged, advice, crashed, ending, fail, not_tried, ok, time};
+
+pub(super) fn shutdown(seen: &Seen) -> Judged {
+    let end = match &seen.end {
+        Tried::Seen(end) => end,
+        Tried::Not(because) => {
+            // Where it took no connection, that it has ended is told there.
+            let crashed = crashed(seen).filter(|_| seen.serves() || seen.knocks.is_empty());
+            return crashed.map_or(not_tried(because), |crashed| {
+                fail(format!("{crashed}, though nobody had told it to"), "serve until you are told to finish")
+            });
+        }
+    };
+    if !end.killed.is_empty() {
+        let text = format!("still there after {}, and killed: {}", time(end.after), end.killed.join(", "));
+        return fail(text, if end.how.is_some() { END_CHILDREN } else { FINISH });
+    }
+    let text = format!("ended {} after {}", end.how.map_or(String::new(), ending), time(end.after));
+    if end.left.is_empty() {
+        ok(text)
+    } else {
+        let text = format!("{text}, and left behind: {}", end.left.join(", "));
+        advice(text, "end what you have started: srvwrap ends such processes only when it ends itself")
+    }
+}
+
+const FINISH: &str = "on the line \"shutdown\", or on the signal, close the listeners, finish what was accepted, and exit; \
+                      --stop-signal sends another signal than TERM";
+const END_CHILDREN: &str = "its first process ends and others of its group do not: let it wait for them, or start the \
+                            server by exec";
+
+pub(super) fn status(seen: &Seen) -> Judged {
+    match &seen.end {
+        Tried::Seen(End { how: Some(Ended::Exited(0)), .. }) => ok("0"),
+        Tried::Seen(End { how: Some(how), .. }) => advice(
+            ending(*how),
+            "handle the signal, and exit with 0 where all went well: anything else looks like a fault",
+        ),
+        Tried::Seen(End { how: None, .. }) => not_tried("it was killed"),
+        Tried::Not(because) => not_tried(because),
+    }
+}
+
+pub(super) fn in_flight(seen: &Seen) -> Judged {
+    let tried = match &seen.in_flight {
+        Tried::Seen(tried) => tried,
+        Tried::Not(because) => return not_tried(because),
+    };
+    let when = tried.before.map_or("just".to_string(), time);
+    let text = format!("a request that had come {when} before the shutdown: {}", brief(&tried.answer));
+    if !tried.answer.is_whole() {
+        return fail(
+            text,
+            "finish what was accepted before you exit: on the signal, stop accepting, and wait for answers",
+        );
+    }
+    ok(if tried.early { format!("{text} before that; a slower --path shows more") } else { text })
+}
+
+fn brief(answer: &Answer) -> String {
+    match answer {
+        Answer::Whole { status, closes: true, .. } => format!("answered {status}"),
+        Answer::Whole { status, closes: false, .. } => {
+            format!("answered {status}, without Connection: close")
+        }
+        Answer::Half => "its answer has no end".to_string(),
+        Answer::NotHttp => "its answer is not HTTP".to_string(),
+        Answer::Cut => "its connection was closed without a whole answer".to_string(),
+        Answer::Silent | Answer::Waiting | Answer::Refused(_) => "no answer".to_string(),
+    }
+}
+
+pub(super) fn idle(seen: &Seen) -> Judged {
+    let end = match &seen.idle {
+        Tried::Seen(idle) => &idle.end,
+        Tried::Not(because) => return not_tried(because),
+    };
+    if end.killed.is_empty() {
+        return ok(format!(
+            "ended {} after {}, with an idle connection open",
+            end.how.map_or(String::new(), ending),
+            time(end.after)
+        ));
+    }
+    let text = format!("with an idle connection open still there after {}, and killed", time(end.after));
+    fail(
+        text,
+        "close connections that are idle half a second after the shutdown: their clients may never do so",
+    )
+}
+
+pub(super) fn drain(seen: &Seen) -> Judged {
+    let idle = match &seen.idle {
+        Tried::Seen(idle) => idle,
+        Tried::Not(because) => return not_tried(because),
+    };
+    const CHANGE: &str = "for half a second after the shutdown go on answering, each answer with Connection: close, and \
+                          only then close idle connections: a request that a client had sent by then is lost otherwise";
+    let lasts = |answer: &Answer| answer.is_whole() && !answer.keeps();
+    if let Some((after, answer)) = idle.drained.iter().find(|(_, answer)| !lasts(answer)) {
+        let when = time(*after);
+        let answer = brief(answer);
+        return advice(
+            format!("a request on a kept-alive connection, {when} after the shutdown: {answer}"),
+            CHANGE,
+        );
+    }
+    let times: Vec<String> = idle.drained.iter().map(|(after, _)| time(*after)).collect();
+    ok(format!("requests {} after the shutdown answered, with Connection: close", times.join(" and ")))
+}
+
+pub(super) fn eof(seen: &Seen) -> Judged {
+    match &seen.eof {
+        Tried::Seen(orphaned) => match orphaned.after {
+            Some(after) => ok(format!("ended {} after srvwrap was gone", time(after))),
+            None => advice(
+                format!(
+                    "still there {} after srvwrap was gone: {}",
+                    time(orphaned.limit),
+                    orphaned.left.join(", ")
+                ),
+                "read the notice fd, and finish at its end: the kernel kills the first process only, and its children go on",
+            ),
+        },
+        Tried::Not(because) => not_tried(because),
+    }
+}

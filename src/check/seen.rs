@@ -1,0 +1,268 @@
+//! What was seen of a program in its lives: plain facts, of which `points.rs` makes a judgement.
+
+use std::time::Duration;
+
+use crate::core::Ready;
+
+/// Lives that are made of it, by what each is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Serves, and is told to finish with nothing to do.
+    Serving,
+    /// Is told to finish with a request in its hands.
+    InFlight,
+    /// Is told to finish with idle connections.
+    Idle,
+    /// Has O_NONBLOCK set under it.
+    Flagged,
+    /// Starts with O_NONBLOCK set, and loses srvwrap.
+    Orphaned,
+}
+
+pub(super) const LIVES: usize = 5;
+
+/// What was tried, or why it was not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Tried<T> {
+    Seen(T),
+    Not(&'static str),
+}
+
+/// Everything.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    /// Whether it was given one.
+    pub(super) has_listeners: bool,
+    pub(super) begun: Begun,
+    /// How long it was given to come online.
+    pub(super) online_timeout: Duration,
+    pub(super) stop_timeout: Duration,
+    /// What was asked for over HTTP.
+    pub(super) path: String,
+    /// The program lets go of descriptors: npm and its kin, by name.
+    pub(super) runner: Option<&'static str>,
+    pub(super) words: Words,
+    /// One for each listener.
+    pub(super) knocks: Vec<Knock>,
+    /// TCP ports that it has bound by itself.
+    pub(super) own_ports: Vec<u16>,
+    pub(super) second: Tried<Second>,
+    pub(super) holders: Tried<Vec<Holder>>,
+    pub(super) end: Tried<End>,
+    /// How it ended after that, in its first life, though nobody had told it to.
+    pub(super) crash: Option<(Duration, Ended)>,
+    pub(super) in_flight: Tried<InFlight>,
+    pub(super) idle: Tried<Idle>,
+    pub(super) flagged: Tried<Flagged>,
+    /// How it started and served behind one that had set O_NONBLOCK.
+    pub(super) behind: Tried<Behind>,
+    pub(super) eof: Tried<Orphaned>,
+    /// Listeners that it has shut down, and in which life.
+    pub(super) shut: Vec<(String, Purpose)>,
+    /// The last lines that it wrote in each life.
+    pub(super) outputs: [Vec<String>; LIVES],
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    Exited(i32),
+    /// By this signal.
+    Signaled(i32),
+}
+
+/// Where it said that it is online.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Voice {
+    NoticeFd,
+    Datagram,
+    /// At einhorn's socket.
+    Ack,
+}
+
+/// How a life began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Begun {
+    Online {
+        after: Duration,
+        voice: Voice,
+    },
+    /// It counts as online without a word.
+    Unasked(Ready),
+    /// It said no such word in time. `closed`: it has closed the notice descriptor.
+    Silent {
+        closed: bool,
+    },
+    Ended {
+        after: Duration,
+        how: Ended,
+    },
+    Offline {
+        after: Duration,
+        why: String,
+    },
+}
+
+/// What it said beside what is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Words {
+    pub(super) unknown: u64,
+    /// The first of them, as it was.
+    pub(super) first: Option<String>,
+    pub(super) overlong: u64,
+    /// Datagrams that were ignored as a whole.
+    pub(super) unfit: u64,
+}
+
+/// What became of a connection, and of a request on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Whole {
+        status: u16,
+        after: Duration,
+        closes: bool,
+    },
+    /// It began, and did not end in time.
+    Half,
+    /// Other bytes.
+    NotHttp,
+    /// Accepted, and no byte came in time.
+    Silent,
+    /// Closed or reset, before the end of an answer.
+    Cut,
+    /// It waits in the listener's queue.
+    Waiting,
+    /// No connection could be made.
+    Refused(&'static str),
+}
+
+/// A connection to one listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Knock {
+    /// The listener's.
+    pub(super) address: String,
+    pub(super) answer: Answer,
+}
+
+/// A connection beside another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Second {
+    /// The first had its answer and was kept alive; else it had sent nothing.
+    pub(super) first_was_answered: bool,
+    pub(super) answer: Answer,
+}
+
+/// A process that holds what srvwrap gave to the worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Holder {
+    pub(super) pid: i32,
+    pub(super) parent: i32,
+    pub(super) name: String,
+    /// Numbers of the notice descriptor, from 3 on, that an exec leaves open.
+    pub(super) notice: Vec<i32>,
+    /// The same of the listeners.
+    pub(super) listeners: Vec<i32>,
+}
+
+/// How it ended when it was told to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct End {
+    /// From being told until nothing was left of its group, or to KILL.
+    pub(super) after: Duration,
+    /// None: its first process was killed.
+    pub(super) how: Option<Ended>,
+    /// What of its group had to be killed, by name.
+    pub(super) killed: Vec<String>,
+    /// What it has left behind in groups of their own, by name.
+    pub(super) left: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct InFlight {
+    /// So long before the shutdown it was asked; none where it was stopped meanwhile.
+    pub(super) before: Option<Duration>,
+    /// Whether the answer had come by then.
+    pub(super) early: bool,
+    pub(super) answer: Answer,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Idle {
+    /// Requests on kept-alive connections, each so long after the shutdown.
+    pub(super) drained: Vec<(Duration, Answer)>,
+    pub(super) end: End,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Flagged {
+    /// It had set the flag by itself.
+    pub(super) by_itself: bool,
+    /// With the flag set; the last one after others had taken connections away from it.
+    pub(super) answers: Vec<Answer>,
+    /// How many they took.
+    pub(super) taken: u32,
+    /// In percent of one processor, got or waited for, with nothing to do.
+    pub(super) load: u32,
+    pub(super) ended: Option<Ended>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Behind {
+    pub(super) begun: Begun,
+    /// None where it did not come online.
+    pub(super) answer: Option<Answer>,
+    pub(super) cleared: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Orphaned {
+    /// None: it had not ended by then.
+    pub(super) after: Option<Duration>,
+    pub(super) limit: Duration,
+    /// What of it was there still, by name.
+    pub(super) left: Vec<String>,
+}
+
+impl Begun {
+    pub(super) fn is_online(&self) -> bool {
+        matches!(self, Begun::Online { .. } | Begun::Unasked(_))
+    }
+}
+
+impl Answer {
+    /// Somebody took the connection.
+    pub(super) fn is_accepted(&self) -> bool {
+        !matches!(self, Answer::Waiting | Answer::Refused(_))
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self, Answer::Whole { .. })
+    }
+
+    /// Whole, and the connection stays.
+    pub(super) fn keeps(&self) -> bool {
+        matches!(self, Answer::Whole { closes: false, .. })
+    }
+}
+
+impl<T> Tried<T> {
+    pub(super) fn seen(&self) -> Option<&T> {
+        match self {
+            Tried::Seen(seen) => Some(seen),
+            Tried::Not(_) => None,
+        }
+    }
+}
+
+impl Seen {
+    /// The first listener behind which HTTP is spoken.
+    pub(super) fn http(&self) -> Option<usize> {
+        self.knocks.iter().position(|knock| knock.answer.is_whole())
+    }
+
+    /// Whether the one that is asked, the first of HTTP or else the first, takes connections.
+    pub(super) fn serves(&self) -> bool {
+        let main = self.knocks.get(self.http().unwrap_or(0));
+        self.begun.is_online() && main.is_some_and(|knock| knock.answer.is_accepted())
+    }
+}
