@@ -14,6 +14,11 @@ use crate::harness::http::{Connection, Target, get};
 use crate::harness::{Srvwrap, examples, is_alive, require, srvwrap, wait_until};
 
 #[test]
+fn c_serves_and_finishes() {
+    serves_and_finishes(&examples::C);
+}
+
+#[test]
 fn node_serves_and_finishes() {
     serves_and_finishes(&examples::NODE);
 }

@@ -42,7 +42,15 @@ pub(crate) struct Language {
 }
 
 /// In the order of the table in `clients/README.md`.
-pub(crate) const ALL: [&Language; 4] = [&NODE, &PYTHON, &RUST, &SH];
+pub(crate) const ALL: [&Language; 5] = [&C, &NODE, &PYTHON, &RUST, &SH];
+
+pub(crate) const C: Language = Language {
+    name: "C",
+    client: "c/srvwrap.h",
+    options: &[],
+    version: &["cc", "--version"],
+    program: || Some(vec![c_example()?.into()]),
+};
 
 pub(crate) const NODE: Language = Language {
     name: "Node",
@@ -88,6 +96,17 @@ impl Language {
         let options = self.options.iter().chain(options).map(OsString::from);
         Some(options.chain(self.program()?).collect())
     }
+}
+
+fn c_example() -> Option<PathBuf> {
+    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let build = |output: &Path| {
+        let mut compiler = Command::new("cc");
+        compiler.args(["-std=c99", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-o"]).arg(output);
+        compiler.arg(client("c/example.c"));
+        compiler
+    };
+    PROGRAM.get_or_init(|| require::program("cc").then(|| built("c-example", build))).clone()
 }
 
 fn rust_example() -> Option<PathBuf> {
