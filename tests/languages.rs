@@ -19,6 +19,16 @@ fn c_serves_and_finishes() {
 }
 
 #[test]
+fn go_serves_and_finishes() {
+    serves_and_finishes(&examples::GO);
+}
+
+#[test]
+fn java_serves_and_finishes() {
+    serves_and_finishes(&examples::JAVA);
+}
+
+#[test]
 fn node_serves_and_finishes() {
     serves_and_finishes(&examples::NODE);
 }
