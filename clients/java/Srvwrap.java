@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: 0BSD
 
-import java.io.BufferedReader;
 import java.io.FileDescriptor;
 import java.io.FileInputStream;
 import java.io.FileOutputStream;
 import java.io.IOException;
-import java.io.InputStreamReader;
-import java.io.UncheckedIOException;
 import java.lang.reflect.Field;
 import java.nio.channels.Channel;
 import java.nio.channels.ServerSocketChannel;
@@ -14,6 +11,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Scanner;
 import java.util.concurrent.atomic.AtomicBoolean;
 import sun.misc.Signal;
 
@@ -33,6 +31,8 @@ import sun.misc.Signal;
  */
 public final class Srvwrap {
     private static final FileDescriptor NOTICE = notice();
+
+    private Srvwrap() {}
 
     /** Says that connections are accepted. */
     public static void online() {
@@ -71,8 +71,8 @@ public final class Srvwrap {
             listener.configureBlocking(false);
             return List.of(listener);
         }
-        throw exit("LISTEN_FD_0=" + number + " is no listening socket on descriptor 0: srvwrap was not told --protocol stdin, "
-                + "or what stands between it and this program has closed it");
+        throw exit("LISTEN_FD_0=" + number + " is no listening socket on descriptor 0: srvwrap was not told --protocol "
+                + "stdin, or what stands between it and this program has closed it");
     }
 
     private static void say(String line) {
@@ -84,13 +84,10 @@ public final class Srvwrap {
         }
     }
 
+    /** The line, the end of all lines and an error all mean that it is time to go. */
     private static void waitForShutdown() {
-        try {
-            var input = new InputStreamReader(new FileInputStream(NOTICE), StandardCharsets.UTF_8);
-            new BufferedReader(input).lines().anyMatch("\"shutdown\""::equals);
-        } catch (UncheckedIOException gone) {
-            // As at the end of all lines it is time to go.
-        }
+        Scanner lines = new Scanner(new FileInputStream(NOTICE), StandardCharsets.UTF_8).useDelimiter("\n");
+        lines.tokens().anyMatch("\"shutdown\""::equals);
     }
 
     /** Java makes no descriptor of a number, and cannot open /dev/fd/3 where that is a socket: hence the back door. */
@@ -106,7 +103,8 @@ public final class Srvwrap {
             field.setInt(descriptor, Integer.parseInt(number));
             return descriptor;
         } catch (IOException why) {
-            throw exit("NOTIFY_FD=" + number + " is no open socket: what stands between srvwrap and this program has closed it");
+            throw exit("NOTIFY_FD=" + number + " is no open socket: what stands between srvwrap and this program has "
+                    + "closed it");
         } catch (ReflectiveOperationException | RuntimeException why) {
             throw exit("to use NOTIFY_FD, java needs --add-opens java.base/java.io=ALL-UNNAMED: " + why.getMessage());
         }

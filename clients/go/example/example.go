@@ -30,6 +30,7 @@ const drainFor = 500 * time.Millisecond
 var (
 	begin    sync.Once
 	draining = make(chan struct{}) // closed when this process is to end
+	silent   sync.Map              // connections on which no request has come yet
 )
 
 func main() {
@@ -37,7 +38,7 @@ func main() {
 	if len(listeners) == 0 {
 		listeners = append(listeners, ownListener())
 	}
-	server := &http.Server{Handler: http.HandlerFunc(answer)}
+	server := &http.Server{Handler: http.HandlerFunc(answer), ConnState: note}
 	go srvwrap.OnShutdown(drain)()
 	for _, listener := range listeners {
 		go serve(server, listener)
@@ -50,6 +51,11 @@ func main() {
 	}
 	// Shutdown closes idle connections at once, and so does SetKeepAlivesEnabled(false): first let the clients do it.
 	time.Sleep(drainFor)
+	// Of those it thinks that a request may come, and would wait for five seconds.
+	silent.Range(func(connection, _ any) bool {
+		connection.(net.Conn).Close()
+		return true
+	})
 	if err := server.Shutdown(context.Background()); err != nil {
 		log.Fatal(err)
 	}
@@ -65,6 +71,14 @@ func isDraining() bool {
 		return true
 	default:
 		return false
+	}
+}
+
+func note(connection net.Conn, state http.ConnState) {
+	if state == http.StateNew {
+		silent.Store(connection, nil)
+	} else {
+		silent.Delete(connection)
 	}
 }
 
