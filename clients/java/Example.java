@@ -55,13 +55,18 @@ public final class Example {
         waiting.setDaemon(true);
         waiting.start();
         Srvwrap.online();
-        while (!selector.keys().isEmpty()) turn();
+        while (isOpen()) turn();
+    }
+
+    /** That this looks before each wait, and wakeup() is good for the next one, leaves no moment in between. */
+    private boolean isOpen() throws IOException {
+        if (isToEnd) drain();
+        return !selector.keys().isEmpty();
     }
 
     /** Waits until something has come or is due, and does what is to be done. */
     private void turn() throws IOException {
         selector.select(waitMs());
-        if (isToEnd) drain();
         long now = nowMs();
         for (SelectionKey key : List.copyOf(selector.keys())) {
             boolean isReady = selector.selectedKeys().remove(key) && key.isValid();
@@ -73,7 +78,11 @@ public final class Example {
                 connection.channel.close();
             }
         }
-        // A closed channel keeps its key until the next select.
+        forgetClosed();
+    }
+
+    /** Of a channel that was closed the key stays until the next select. */
+    private void forgetClosed() throws IOException {
         selector.selectNow();
     }
 
@@ -89,9 +98,11 @@ public final class Example {
     }
 
     private void drain() throws IOException {
-        if (drainedAt == 0) drainedAt = nowMs() + DRAIN_MS;
+        if (drainedAt != 0) return;
+        drainedAt = nowMs() + DRAIN_MS;
         // With an inherited channel Java closes what was stdout and stderr too: say before this what is to be said.
         for (ServerSocketChannel listener : listeners) listener.close();
+        forgetClosed();
     }
 
     private void accept(ServerSocketChannel listener) throws IOException {
