@@ -23,8 +23,9 @@ import java.util.List;
  *
  * Run by srvwrap it serves on what it is given, else on 127.0.0.1, port $PORT or 8000. How it is made is in README.md.
  *
- * <p>A server that closes idle connections at once when it is told to finish cuts 42 to 112 requests in 15 deploys under
- * load; one that goes on answering for half a second, each answer with {@code Connection: close}, as this one, cuts none.
+ * <p>A server that closes idle connections at once when it is told to finish cuts 42 to 112 requests in 15 deploys
+ * under load; one that goes on answering for half a second, each answer with {@code Connection: close}, as this one,
+ * cuts none.
  */
 public final class Example {
     private static final long DRAIN_MS = 500;

@@ -16,8 +16,8 @@ import java.util.concurrent.atomic.AtomicBoolean;
 import sun.misc.Signal;
 
 /**
- * The worker protocol of srvwrap, in one file to copy. Run the program by {@code srvwrap --protocol stdin java …}, since
- * Java takes a listening socket from descriptor 0 alone, and for the notice descriptor give java
+ * The worker protocol of srvwrap, in one file to copy. Run the program by {@code srvwrap --protocol stdin java …}:
+ * Java takes a listening socket from descriptor 0 alone. For the notice descriptor give java
  * {@code --add-opens java.base/java.io=ALL-UNNAMED}, or the manifest of the jar {@code Add-Opens: java.base/java.io}.
  *
  * <pre>{@code
@@ -106,7 +106,8 @@ public final class Srvwrap {
             throw exit("NOTIFY_FD=" + number + " is no open socket: what stands between srvwrap and this program has "
                     + "closed it");
         } catch (ReflectiveOperationException | RuntimeException why) {
-            throw exit("to use NOTIFY_FD, java needs --add-opens java.base/java.io=ALL-UNNAMED: " + why.getMessage());
+            throw exit("NOTIFY_FD=" + number + " is out of reach: java needs --add-opens java.base/java.io=ALL-UNNAMED, "
+                    + "or the manifest Add-Opens: java.base/java.io");
         }
     }
 
