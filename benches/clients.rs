@@ -15,7 +15,7 @@
 #[allow(dead_code, reason = "the tests use more of it")]
 mod examples;
 #[path = "../tests/harness/require.rs"]
-#[allow(dead_code, reason = "the tests use more of it")]
+#[allow(dead_code, clippy::print_stderr, reason = "the tests use more of it, and say there what is missing")]
 mod require;
 
 use std::error::Error;
@@ -144,18 +144,15 @@ impl Drop for Running {
 
 fn row(name: &str, alone: &[Start], under: &[Start]) {
     let mut cells = vec![name.to_string()];
-    let measures: [(fn(&Start) -> f64, &str); 3] = [
-        (|start| start.online_ms, "ms"),
-        (|start| start.resident, "KiB"),
-        (|start| start.proportional, "KiB"),
-    ];
-    for (measure, unit) in measures {
+    let mut compare = |measure: fn(&Start) -> f64, unit: &str, digits: usize| {
         let (alone, under) = (median(alone, measure), median(under, measure));
-        let digits = usize::from(unit == "ms");
         cells.push(format!("{alone:.digits$} {unit}"));
         cells.push(format!("{under:.digits$} {unit}"));
         cells.push(format!("{:.2}", under / alone));
-    }
+    };
+    compare(|start| start.online_ms, "ms", 1);
+    compare(|start| start.resident, "KiB", 0);
+    compare(|start| start.proportional, "KiB", 0);
     line(&cells.iter().map(String::as_str).collect::<Vec<_>>());
 }
 

@@ -30,6 +30,7 @@ struct connection {
 };
 
 static struct connection connections[MOST_CONNECTIONS];
+static size_t place_count; // so many of them have been used
 static int listeners[MOST_LISTENERS];
 static size_t listener_count;
 static long drained_at; // 0: nobody has asked for it
@@ -39,7 +40,6 @@ static void drain(void);
 static bool turn(void);
 
 int main(void) {
-    for (size_t i = 0; i < MOST_CONNECTIONS; i++) connections[i].socket = -1;
     listener_count = srvwrap_listeners(listeners, MOST_LISTENERS);
     if (listener_count == 0) listeners[listener_count++] = own_listener();
     srvwrap_on_shutdown(drain);
@@ -80,9 +80,11 @@ static void drain(void) {
 }
 
 static struct connection *free_place(void) {
-    for (size_t i = 0; i < MOST_CONNECTIONS; i++)
+    for (size_t i = 0; i < place_count; i++)
         if (connections[i].socket < 0) return &connections[i];
-    return NULL;
+    if (place_count == MOST_CONNECTIONS) return NULL;
+    connections[place_count].socket = -1;
+    return &connections[place_count++];
 }
 
 static void accept_from(int listener) {
@@ -170,11 +172,11 @@ static bool turn(void) {
     struct pollfd *of_listeners = polled + 1, *of_connections = of_listeners + MOST_LISTENERS;
     polled[0] = (struct pollfd){.fd = srvwrap_on_shutdown(drain), .events = POLLIN};
     bool is_full = free_place() == NULL, is_idle = true;
-    size_t count = listener_count;
+    size_t count = listener_count, polled_count = place_count;
     for (size_t i = 0; i < MOST_LISTENERS; i++)
         of_listeners[i] = (struct pollfd){.fd = i < count && !is_full ? listeners[i] : -1, .events = POLLIN};
     long due = 0, now = now_ms();
-    for (size_t i = 0; i < MOST_CONNECTIONS; i++) {
+    for (size_t i = 0; i < polled_count; i++) {
         const struct connection *each = &connections[i];
         of_connections[i] = (struct pollfd){.fd = each->answered_at != 0 ? -1 : each->socket, .events = POLLIN};
         if (each->socket < 0) continue;
@@ -183,12 +185,12 @@ static bool turn(void) {
     }
     if (listener_count == 0 && is_idle) return false;
     int limit_ms = due == 0 ? -1 : due > now ? (int)(due - now) : 0;
-    if (poll(polled, sizeof polled / sizeof *polled, limit_ms) < 0) return errno == EINTR;
+    if (poll(polled, 1 + MOST_LISTENERS + polled_count, limit_ms) < 0) return errno == EINTR;
 
     for (size_t i = 0; i < count; i++)
         if (of_listeners[i].revents != 0) accept_from(listeners[i]);
     now = now_ms();
-    for (size_t i = 0; i < MOST_CONNECTIONS; i++) {
+    for (size_t i = 0; i < polled_count; i++) {
         struct connection *each = &connections[i];
         if (of_connections[i].revents != 0) receive(each);
         else if (of_connections[i].fd >= 0 && drained_at != 0 && now >= drained_at) let_go(each);

@@ -106,8 +106,8 @@ public final class Srvwrap {
             throw exit("NOTIFY_FD=" + number + " is no open socket: what stands between srvwrap and this program has "
                     + "closed it");
         } catch (ReflectiveOperationException | RuntimeException why) {
-            throw exit("NOTIFY_FD=" + number + " is out of reach: java needs --add-opens java.base/java.io=ALL-UNNAMED, "
-                    + "or the manifest Add-Opens: java.base/java.io");
+            throw exit("NOTIFY_FD=" + number + " is out of reach: java needs --add-opens java.base/java.io=ALL-UNNAMED,"
+                    + " or the manifest Add-Opens: java.base/java.io");
         }
     }
 
