@@ -14,6 +14,21 @@ use crate::harness::http::{Connection, Target, get};
 use crate::harness::{Srvwrap, examples, is_alive, require, srvwrap, wait_until};
 
 #[test]
+fn c_serves_and_finishes() {
+    serves_and_finishes(&examples::C);
+}
+
+#[test]
+fn go_serves_and_finishes() {
+    serves_and_finishes(&examples::GO);
+}
+
+#[test]
+fn java_serves_and_finishes() {
+    serves_and_finishes(&examples::JAVA);
+}
+
+#[test]
 fn node_serves_and_finishes() {
     serves_and_finishes(&examples::NODE);
 }

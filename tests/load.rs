@@ -59,6 +59,44 @@ fn no_request_is_lost_in_deploys_recycles_and_scaling_of_rust_workers() {
     no_request_is_lost(&program, 8);
 }
 
+/// Once around, from each language to the next and from the last to the first.
+#[test]
+fn no_request_is_lost_in_deploys_from_one_language_to_another() {
+    let languages = examples::ALL.iter().filter(|language| language.options.is_empty());
+    let ring: Vec<Vec<OsString>> = languages.filter_map(|language| language.program()).collect();
+    let Some(first) = ring.first() else { return };
+    let (srvwrap, targets) = three_workers(first);
+    no_request_is_lost_around(&ring, srvwrap, &targets);
+}
+
+/// The same with the socket on descriptor 0, where some languages need it and all take it.
+#[test]
+fn no_request_is_lost_in_deploys_from_one_language_to_another_on_descriptor_0() {
+    let ring: Vec<Vec<OsString>> = examples::ALL.iter().filter_map(|language| language.program()).collect();
+    let Some(first) = ring.first() else { return };
+    let options = ["-n", "2", "-p", "0", "--protocol", "stdin"].map(OsString::from);
+    let mut srvwrap = srvwrap(options.iter().chain(first)).env("PYTHONDONTWRITEBYTECODE", "1").online();
+    let target = Target::Port(srvwrap.port());
+    no_request_is_lost_around(&ring, srvwrap, &[target]);
+}
+
+fn no_request_is_lost_around(ring: &[Vec<OsString>], srvwrap: Srvwrap, targets: &[Target]) {
+    let load = Load::begin(targets);
+    let next = ring.iter().cycle().skip(1).take(ring.len());
+    for (generation, program) in (2..).zip(next) {
+        load.wait_for_generation(generation - 1);
+        let program = program.iter().map(|word| word.to_str().expect("a path of ours"));
+        let arguments: Vec<&str> = ["deploy", "--"].into_iter().chain(program).collect();
+        let told = command::told(srvwrap.path(), &arguments);
+        assert_eq!(told.code, 0, "{arguments:?}: {told:?}");
+        load.wait_for_generation(generation);
+    }
+    let report = load.end();
+    assert_eq!(report.failures, [], "of {} requests", report.answers);
+    let log = srvwrap.stop();
+    assert!(!log.contains("killed"), "{log}");
+}
+
 /// All that a deploy can be told to do, by the command: at once and rolling, baked, failing at once, failing when two
 /// of three slots are taken over, taken back, and another number of workers.
 #[test]

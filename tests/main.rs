@@ -20,6 +20,7 @@ mod harness;
 mod bad_commands;
 mod bad_input;
 mod boot;
+mod c_libraries;
 mod check;
 mod commands;
 mod commands_in_trouble;

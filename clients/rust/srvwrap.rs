@@ -7,8 +7,7 @@
 //! srvwrap::online()?;                                // now srvwrap knows that it serves
 //! ```
 //!
-//! Not run by srvwrap, all four do nothing, and `listeners` is empty. Unix only. There is no thread here but those of
-//! the caller.
+//! Not run by srvwrap, all four do nothing, and `listeners` is empty. Unix only, and no thread but the caller's.
 
 use std::env;
 use std::ffi::c_int;
@@ -32,7 +31,7 @@ pub fn offline(why: &str) -> Result<()> {
 /// from srvwrap, and then calls `finish`: run it in a thread. It is to lead to this: close the listeners, answer for
 /// half a second with `Connection: close`, close what is idle, exit.
 pub fn on_shutdown(finish: impl FnOnce() + Send + 'static) -> Result<impl FnOnce() + Send + 'static> {
-    let notice = inherited("NOTIFY_FD")?;
+    let notice = inherited("NOTIFY_FD", SO_TYPE)?;
     if let Some(descriptor) = notice {
         NOTICE.store(descriptor, Ordering::SeqCst);
         for number in [SIGTERM, SIGINT] {
@@ -41,10 +40,9 @@ pub fn on_shutdown(finish: impl FnOnce() + Send + 'static) -> Result<impl FnOnce
         }
     }
     Ok(move || {
-        if let Some(descriptor) = notice {
-            wait_for_shutdown(descriptor);
-            finish();
-        }
+        let Some(descriptor) = notice else { return };
+        wait_for_shutdown(descriptor);
+        finish();
     })
 }
 
@@ -53,10 +51,10 @@ pub fn on_shutdown(finish: impl FnOnce() + Send + 'static) -> Result<impl FnOnce
 pub fn listeners() -> Result<Vec<OwnedFd>> {
     static GIVEN: AtomicBool = AtomicBool::new(false);
     let mut found = Vec::new();
-    if inherited("NOTIFY_FD")?.is_none() || GIVEN.swap(true, Ordering::SeqCst) {
+    if inherited("NOTIFY_FD", SO_TYPE)?.is_none() || GIVEN.swap(true, Ordering::SeqCst) {
         return Ok(found);
     }
-    while let Some(descriptor) = inherited(&format!("LISTEN_FD_{}", found.len()))? {
+    while let Some(descriptor) = inherited(&format!("LISTEN_FD_{}", found.len()), SO_ACCEPTCONN)? {
         // SAFETY: it is open, it is ours, and it is given away only here, once.
         found.push(unsafe { OwnedFd::from_raw_fd(descriptor) });
     }
@@ -64,10 +62,11 @@ pub fn listeners() -> Result<Vec<OwnedFd>> {
 }
 
 fn say(line: &str) -> Result<()> {
-    match inherited("NOTIFY_FD")? {
-        Some(descriptor) => stream(descriptor).write_all(format!("{line}\n").as_bytes()),
-        None => Ok(()),
+    if let Some(descriptor) = inherited("NOTIFY_FD", SO_TYPE)? {
+        // That it fails means that srvwrap is gone, and this process will be killed.
+        let _ = stream(descriptor).write_all(format!("{line}\n").as_bytes());
     }
+    Ok(())
 }
 
 /// The line, the end of the stream and an error all mean that it is time to go.
@@ -90,27 +89,32 @@ fn stream(descriptor: RawFd) -> ManuallyDrop<UnixStream> {
     ManuallyDrop::new(unsafe { UnixStream::from_raw_fd(descriptor) })
 }
 
-/// The descriptor whose number is in this variable, kept from children.
-fn inherited(variable: &str) -> Result<Option<RawFd>> {
+/// The socket whose number is in this variable and that has this option, kept from children.
+fn inherited(variable: &str, option: c_int) -> Result<Option<RawFd>> {
     let Ok(text) = env::var(variable) else { return Ok(None) };
-    let descriptor = text.parse().unwrap_or(-1);
-    // SAFETY: it takes integers, and fails on a descriptor that is not open.
-    if unsafe { fcntl(descriptor, F_SETFD, FD_CLOEXEC) } == 0 {
+    let (descriptor, mut is, mut size) = (text.parse().unwrap_or(-1), 0, size_of::<c_int>() as u32);
+    // SAFETY: it writes one integer, and fails on a descriptor that is not open. The other takes integers.
+    let told = unsafe { getsockopt(descriptor, SOL_SOCKET, option, &mut is, &mut size) };
+    if told == 0 && is != 0 && unsafe { fcntl(descriptor, F_SETFD, FD_CLOEXEC) } == 0 {
         return Ok(Some(descriptor));
     }
-    let closed = "is no open descriptor: what stands between srvwrap and this program has closed it";
+    let closed = "is no open or listening socket: what stands between srvwrap and this program has closed it";
     Err(Error::other(format!("{variable}={text} {closed}")))
 }
 
 unsafe extern "C" {
     fn fcntl(descriptor: c_int, command: c_int, ...) -> c_int;
+    fn getsockopt(socket: c_int, level: c_int, option: c_int, is: *mut c_int, size: *mut u32) -> c_int;
     fn shutdown(descriptor: c_int, how: c_int) -> c_int;
     fn signal(number: c_int, handler: extern "C" fn(c_int)) -> usize;
 }
 
-// The same on every Unix.
+// The same on every Unix, but for the last three.
 const F_SETFD: c_int = 2;
 const FD_CLOEXEC: c_int = 1;
 const SHUT_RD: c_int = 0;
 const SIGINT: c_int = 2;
 const SIGTERM: c_int = 15;
+const SOL_SOCKET: c_int = if cfg!(target_os = "linux") { 1 } else { 0xffff };
+const SO_TYPE: c_int = if cfg!(target_os = "linux") { 3 } else { 0x1008 };
+const SO_ACCEPTCONN: c_int = if cfg!(target_os = "linux") { 30 } else { 2 };

@@ -27,25 +27,36 @@ offline() {
 # Has commands run when srvwrap wants this process to end: on_shutdown COMMANDS. A shell runs them when the program in
 # its foreground has ended, so start that in the background and wait for it.
 on_shutdown() {
-    [ -n "${NOTIFY_FD-}" ] || return 0
+    _srvwrap_has NOTIFY_FD || return 0
     # shellcheck disable=SC2064 # they are meant as they stand
     trap "$1" TERM INT
 }
 
-# Prints the numbers of the listening descriptors, in the operator's order, one a line.
+# Prints the numbers of the listening descriptors, in the operator's order, one a line. What the script starts inherits
+# them: close those that it does not need, as in `date 3>&- 4>&-`, in what outlives the script.
 listeners() {
-    [ -n "${NOTIFY_FD-}" ] || return 0
+    _srvwrap_has NOTIFY_FD || return 0
     _srvwrap_index=0
-    while eval "_srvwrap_fd=\${LISTEN_FD_$_srvwrap_index-}" && [ -n "$_srvwrap_fd" ]; do
+    while _srvwrap_has "LISTEN_FD_$_srvwrap_index"; do
         echo "$_srvwrap_fd"
         _srvwrap_index=$((_srvwrap_index + 1))
     done
 }
 
 _srvwrap_say() {
-    [ -n "${NOTIFY_FD-}" ] || return 0
-    printf '%s\n' "$1" >&"$NOTIFY_FD" || {
-        echo "NOTIFY_FD=$NOTIFY_FD is no open descriptor: what stands between srvwrap and this script has closed it" >&2
-        exit 1
-    }
+    _srvwrap_has NOTIFY_FD || return 0
+    # Where srvwrap is gone this fails, and this process will be killed. dash knows no descriptors of two digits.
+    (trap '' PIPE && printf '%s\n' "$1" >&"$_srvwrap_fd") || :
+}
+
+# Whether the variable of this name is set; its number is in _srvwrap_fd. A shell cannot ask whether a socket listens.
+_srvwrap_has() {
+    eval "[ -n \"\${$1+set}\" ]" || return 1
+    eval "_srvwrap_fd=\$$1"
+    case $_srvwrap_fd in
+        '' | *[!0-9]*) ;;
+        *) [ ! -S "/dev/fd/$_srvwrap_fd" ] || return 0 ;;
+    esac
+    echo "$1=$_srvwrap_fd is no open socket: what stands between srvwrap and this script has closed it" >&2
+    exit 1
 }

@@ -41,7 +41,32 @@ pub(crate) struct Language {
 }
 
 /// In the order of the table in `clients/README.md`.
-pub(crate) const ALL: [&Language; 7] = [&NODE, &PERL, &PHP, &PYTHON, &RUBY, &RUST, &SH];
+pub(crate) const ALL: [&Language; 10] = [&C, &GO, &JAVA, &NODE, &PERL, &PHP, &PYTHON, &RUBY, &RUST, &SH];
+
+pub(crate) const C: Language = Language {
+    name: "C",
+    client: "c/srvwrap.h",
+    options: &[],
+    version: &["cc", "--version"],
+    program: || Some(vec![c_example()?.into()]),
+};
+
+pub(crate) const GO: Language = Language {
+    name: "Go",
+    client: "go/srvwrap.go",
+    options: &[],
+    version: &["go", "version"],
+    program: || Some(vec![go_example()?.into()]),
+};
+
+/// Java takes a listening socket from descriptor 0 alone.
+pub(crate) const JAVA: Language = Language {
+    name: "Java",
+    client: "java/Srvwrap.java",
+    options: &["--protocol", "stdin"],
+    version: &["java", "--version"],
+    program: || Some(vec!["java".into(), "-jar".into(), java_example()?.into()]),
+};
 
 pub(crate) const NODE: Language = Language {
     name: "Node",
@@ -111,6 +136,43 @@ impl Language {
         let options = self.options.iter().chain(options).map(OsString::from);
         Some(options.chain(self.program()?).collect())
     }
+}
+
+fn c_example() -> Option<PathBuf> {
+    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let build = |output: &Path| {
+        let mut compiler = Command::new("cc");
+        compiler.args(["-std=c99", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-o"]).arg(output);
+        compiler.arg(client("c/example.c"));
+        compiler
+    };
+    PROGRAM.get_or_init(|| require::program("cc").then(|| built("c-example", build))).clone()
+}
+
+fn go_example() -> Option<PathBuf> {
+    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let build = |output: &Path| {
+        let mut compiler = Command::new("go");
+        compiler.args(["build", "-o"]).arg(output).arg("./example").current_dir(client("go"));
+        compiler
+    };
+    PROGRAM.get_or_init(|| require::program("go").then(|| built("go-example", build))).clone()
+}
+
+/// As `clients/java/README.md` says it, into a directory beside the jar.
+fn java_example() -> Option<PathBuf> {
+    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
+    const MAKE: &str = r#"
+        javac -XDignore.symbol.file -Xlint:all -Werror -d "$0.classes" Example.java Srvwrap.java
+        echo "Add-Opens: java.base/java.io" |
+            jar --create --file "$0" --main-class Example --manifest /dev/stdin -C "$0.classes" .
+        rm -r "$0.classes""#;
+    let build = |output: &Path| {
+        let mut compiler = Command::new("sh");
+        compiler.args(["-ec", MAKE]).arg(output).current_dir(client("java"));
+        compiler
+    };
+    PROGRAM.get_or_init(|| require::program("javac").then(|| built("java-example.jar", build))).clone()
 }
 
 fn rust_example() -> Option<PathBuf> {

@@ -1,0 +1,3 @@
+module srvwrap
+
+go 1.18
