@@ -56,10 +56,10 @@ impl Bench {
         }
         let listeners = listeners(&check.config.listeners, &mut handed_in)?;
         let (mut notify, mut acks, mut scratch) = (None, None, None);
-        if matches!(check.config.protocol, Protocol::Systemd | Protocol::Einhorn) {
+        if matches!(check.config.policy.protocol, Protocol::Systemd | Protocol::Einhorn) {
             let made =
                 Scratch::new().map_err(|errno| format!("cannot make a directory: {}", errno.desc()))?;
-            if check.config.protocol == Protocol::Systemd {
+            if check.config.policy.protocol == Protocol::Systemd {
                 let path = made.path().join("notify");
                 notify = Some(NotifySocket::bind(&path).map_err(|error| error.to_string())?);
             } else {
@@ -105,7 +105,7 @@ impl Bench {
     }
 
     pub(super) fn handover<'a>(&self, passing: &'a [Passing<'a>]) -> Handover<'a> {
-        Handover { protocol: self.check.config.protocol, listeners: passing }
+        Handover { protocol: self.check.config.policy.protocol, listeners: passing }
     }
 
     pub(super) fn set_nonblocking(&self, nonblocking: bool) {

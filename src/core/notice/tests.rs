@@ -386,7 +386,7 @@ fn the_protocol_lists_every_event_with_its_fields() {
 fn a_program_that_ran_and_failed_may_have_written_down_why() {
     let of = |fault: Fault| {
         let notices = [
-            boot_failed(fault.clone(), Heard::Nothing, &[]),
+            boots::boot_failed(fault.clone(), Heard::Nothing, &[]),
             deploy(DeployNews::Failed { failure: serving(fault.clone()), keeps: 7 }),
             Notice::Scale(ScaleNews::Failed { failure: starting(fault.clone()), count: 2 }),
             failed(serving(fault), Next::UnderWay, 0),

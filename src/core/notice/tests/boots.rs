@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn boot_failed(fault: Fault, heard: Heard, listeners: &[&str]) -> Notice {
+pub(super) fn boot_failed(fault: Fault, heard: Heard, listeners: &[&str]) -> Notice {
     let listeners = listeners.iter().map(|address| (*address).to_string()).collect();
     Notice::BootFailed { failure: starting(fault), heard, protocol: Protocol::Srvwrap, listeners }
 }
