@@ -24,13 +24,21 @@ fn row(language: &Language, sessions: &[Session]) -> Row {
     let lines = fs::read_to_string(examples::client(file)).expect("it is there").lines().count();
     assert!((40..=120).contains(&lines), "{file} is to be read in one go, and has {lines} lines");
     let (directory, _) = file.split_once('/').expect("each has its directory");
-    let played = sessions.iter().filter(|session| against_workers::is_for(language, session));
-    let rules: BTreeSet<&str> = played.flat_map(|session| session.rules.iter().map(String::as_str)).collect();
+    let (played, left_out): (Vec<&Session>, Vec<&Session>) = sessions
+        .iter()
+        .filter(|session| session.is_for_workers())
+        .partition(|session| against_workers::is_for(language, session));
+    let (passed, not_whole) = (rules_of(&played), rules_of(&left_out));
+    let marked = |rule: String| if not_whole.contains(rule.as_str()) { rule + "\\*" } else { rule };
     Row {
         name,
         before: format!("| [{name}]({directory}/README.md) | [`{file}`]({file}) | {lines} |"),
-        rules: page::in_order(&rules).join(" "),
+        rules: page::in_order(&passed).into_iter().map(marked).collect::<Vec<String>>().join(" "),
     }
+}
+
+fn rules_of<'s>(sessions: &[&'s Session]) -> BTreeSet<&'s str> {
+    sessions.iter().flat_map(|session| session.rules.iter().map(String::as_str)).collect()
 }
 
 impl Row {
