@@ -5,8 +5,8 @@
 //!   srvwrap -p 0 example       until srvwrap says that it is online    ─┴─> time; then RSS and PSS of the process
 //! ```
 //!
-//! The examples of `clients/` by turns, alone and under srvwrap, several times; the median of each. `README.md` says how
-//! to read the table.
+//! The examples of `clients/` by turns, alone and under srvwrap, several times; the median of each. `README.md` says
+//! how to read the table.
 //!
 //! What this file does not do: measure requests, which are the languages' own affair, or srvwrap's memory (`idle.rs`).
 #![expect(clippy::disallowed_methods, reason = "a benchmark has a clock and children")]
