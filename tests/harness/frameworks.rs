@@ -72,7 +72,7 @@ pub(crate) fn python() -> Option<PathBuf> {
     let made = MADE.get_or_init(|| {
         let list = source("requirements.txt");
         let text = std::fs::read_to_string(&list).expect("it is in the repository");
-        let kept = Kept::at("python-frameworks", format!("{} {text}", python.display()));
+        let kept = Kept::at("python-frameworks", format!("{} {text}", python.to_string_lossy()));
         let there = kept.or_made(|place| {
             let mut pip = Command::new(place.join("bin/python"));
             pip.args(["-m", "pip", "install", "--requirement"]).arg(&list);
@@ -109,7 +109,7 @@ pub(crate) fn axum() -> Option<PathBuf> {
 pub(crate) fn go(name: &str, imports: &[&str]) -> Option<PathBuf> {
     const PLACE: &str = "/usr/share/gocode";
     let is_there = |import: &&str| Path::new(PLACE).join("src").join(import).is_dir();
-    let there = require::program("go") && imports.iter().all(|each| is_there(each));
+    let there = require::program("go") && imports.iter().all(is_there);
     if !require::require(&format!("{} for Go", imports.join(" and ")), there) {
         return None;
     }
