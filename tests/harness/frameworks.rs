@@ -55,6 +55,8 @@ impl Kept {
         if is_there {
             return true;
         }
+        // What is made by half must not pass for what was there.
+        let _ = std::fs::remove_file(self.stamp());
         let made = make(&self.place);
         if made {
             std::fs::write(self.stamp(), &self.made_from).expect("a file can be made beside the build");
