@@ -1,5 +1,5 @@
-//! Servers of Ruby and Perl that others have written, with the files of `clients/`: replaced again and again under load,
-//! of kept connections too, and not one request is lost.
+//! Servers of Ruby and Perl that others have written, with the files of `clients/`: replaced again and again under
+//! load, of kept connections too, and not one request is lost.
 //!
 //! ```text
 //!   4 clients   { keep-alive, a connection per request } x 2
