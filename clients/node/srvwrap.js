@@ -54,7 +54,9 @@ function say(line) {
   try {
     fs.writeSync(notice, `${line}\n`);
   } catch (error) {
-    if (error.code !== 'EPIPE') throw error; // srvwrap is gone, and this process will be killed
+    // Full: node does not let a write wait, and srvwrap reads on. EPIPE: it is gone, and this process will be killed.
+    if (error.code === 'EAGAIN') setTimeout(say, 20, line);
+    else if (error.code !== 'EPIPE') throw error;
   }
 }
 

@@ -83,6 +83,8 @@ def _look(*_):
                 return _told()
     except BlockingIOError:
         pass
+    except ConnectionResetError:
+        _told()  # srvwrap is gone, and has not read everything
 
 
 def _told(*_):
