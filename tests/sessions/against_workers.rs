@@ -82,8 +82,10 @@ fn is_setting(step: &Step) -> bool {
     matches!(step, Step::Has(..) | Step::HasDescriptors(_) | Step::RunsWith(..) | Step::Alone)
 }
 
-/// A worker goes on answering for half a second: if the test does nothing for so long, it may have missed that.
-const DRAIN_IS_SURE_FOR: Duration = Duration::from_millis(300);
+/// A worker goes on answering for half a second: a connection that was idle for less is to be answered on.
+const DRAIN_IS_SURE_FOR: Duration = Duration::from_millis(350);
+/// For so long a client is idle, so that one that closes idle connections at once has closed it.
+const IDLE: Duration = Duration::from_millis(200);
 
 struct Stage {
     spawning: Spawning,
@@ -235,19 +237,21 @@ impl Stage {
         }
     }
 
-    /// Again and again, as a client does that has much to ask: the last answer says that it is.
+    /// Idle while the worker is told, then again and again: the last answer says that it is.
     fn asks_until_last(&mut self, name: char) -> Result<(), String> {
-        let until = Instant::now() + PATIENCE;
-        let mut answered = Instant::now();
+        let mut idle_since = Instant::now();
+        let until = idle_since + PATIENCE;
+        within(IDLE, || false);
         while Instant::now() < until {
             let client = self.client(name)?;
-            match client.ask("/", false).and_then(|()| client.answer(false)) {
+            let asked = client.ask("/", false);
+            self.late = idle_since.elapsed() > DRAIN_IS_SURE_FOR;
+            if self.late {
+                return Ok(());
+            }
+            match asked.and_then(|()| client.answer(false)) {
                 Ok(answer) if answer.last => return Ok(()),
-                Ok(_) => answered = Instant::now(),
-                Err(_) if answered.elapsed() > DRAIN_IS_SURE_FOR => {
-                    self.late = true;
-                    return Ok(());
-                }
+                Ok(_) => idle_since = Instant::now(),
                 Err(trouble) => {
                     return Err(format!("{trouble:?}, and no answer has said `Connection: close`"));
                 }
