@@ -245,8 +245,8 @@ impl Stage {
         while Instant::now() < until {
             let client = self.client(name)?;
             let asked = client.ask("/", false);
-            self.late = idle_since.elapsed() > DRAIN_IS_SURE_FOR;
-            if self.late {
+            if idle_since.elapsed() > DRAIN_IS_SURE_FOR {
+                self.late = true;
                 return Ok(());
             }
             match asked.and_then(|()| client.answer(false)) {
