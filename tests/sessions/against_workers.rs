@@ -55,6 +55,7 @@ pub(super) fn play(session: &Session, language: &Language) -> Outcome {
         listeners,
         workers: Vec::new(),
         clients: BTreeMap::new(),
+        told: None,
         late: false,
         asked_to_leave: false,
     };
@@ -93,6 +94,8 @@ struct Stage {
     /// W, then V.
     workers: Vec<Acted>,
     clients: BTreeMap<char, Connection>,
+    /// When a worker was first told to finish.
+    told: Option<Instant>,
     /// The test was too slow.
     late: bool,
     /// By a client that a line names.
@@ -129,7 +132,12 @@ impl Stage {
                 false => Err("a worker is still there".to_owned()),
             },
             Step::Tells(..) | Step::Writes(_) | Step::SrvwrapCloses | Step::Reads(_) => self.of_srvwrap(step),
-            Step::WorkerGets(who, signal) => self.worker(*who)?.signal(*signal),
+            Step::WorkerGets(who, signal) => {
+                // On its way out a program may have put its handlers away: it was told twice, but not soon.
+                self.late = self.told.is_some_and(|told| told.elapsed() > DRAIN_IS_SURE_FOR);
+                self.told.get_or_insert_with(Instant::now);
+                if self.late { Ok(()) } else { self.worker(*who)?.signal(*signal) }
+            }
             Step::Nonblocking(set) => self.listeners.set_nonblocking(*set),
             Step::AnotherIsFaster => self.listeners.accept_what_others_wait_for(),
             Step::Connects(_) | Step::Leaves | Step::IsAnswered(_) => self.of_clients(step),
@@ -142,6 +150,7 @@ impl Stage {
     fn of_srvwrap(&mut self, step: &Step) -> Result<(), String> {
         match step {
             Step::Tells(who, text) => {
+                self.told = self.told.or((text == "\"shutdown\"").then(Instant::now));
                 let line = format!("{text}\n");
                 self.notice(*who).write(line.as_bytes())
             }
