@@ -187,12 +187,14 @@ mod tests {
 
     const SPEC: &str = include_str!("../../protocol/worker.md");
 
-    /// Those that are played against workers alone show what srvwrap does not write.
+    /// Those that are played against workers alone show what srvwrap does not write. Messages of other tools, which are
+    /// objects, are written to be ignored.
     #[test]
     fn what_the_sessions_write_exists() {
         for line in sessions().into_iter().filter(|session| !session[0].starts_with("worker ")).flatten() {
             if let Some(words) = line.strip_prefix("W: ").or_else(|| line.strip_prefix("V: ")) {
-                assert_ne!(parse(words.as_bytes(), false), Said::Unknown, "{line}");
+                let of_others = words.starts_with("{\"type\"");
+                assert_eq!(parse(words.as_bytes(), false) == Said::Unknown, of_others, "{line}");
             } else if let Some(words) = line.strip_prefix("S: ").or_else(|| line.strip_prefix("S to V: ")) {
                 assert_eq!(format!("{words}\n").as_bytes(), SHUTDOWN);
             }

@@ -77,10 +77,15 @@ impl Listeners {
             .map_err(|error| error.to_string())
     }
 
-    /// Twenty times somebody connects, and the test tries to be faster than the worker, whom poll has woken.
+    /// Again and again somebody connects, and the test tries to be faster than the worker, whom poll has woken: not too
+    /// fast, or that sees nothing of it.
     pub(super) fn accept_what_others_wait_for(&mut self) -> Result<(), String> {
-        for _ in 0..20 {
+        let kept = self.clients.len();
+        for round in 0..300 {
+            self.clients.truncate(kept);
             self.connect()?;
+            let since = Instant::now();
+            while since.elapsed() < Duration::from_micros(round % 100) {}
             match self.tcp.accept() {
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}

@@ -55,6 +55,7 @@ pub(super) fn play(session: &Session, language: &Language) -> Outcome {
         listeners,
         workers: Vec::new(),
         clients: BTreeMap::new(),
+        told: None,
         late: false,
         asked_to_leave: false,
     };
@@ -82,8 +83,10 @@ fn is_setting(step: &Step) -> bool {
     matches!(step, Step::Has(..) | Step::HasDescriptors(_) | Step::RunsWith(..) | Step::Alone)
 }
 
-/// A worker goes on answering for half a second: if the test does nothing for so long, it may have missed that.
-const DRAIN_IS_SURE_FOR: Duration = Duration::from_millis(300);
+/// A worker goes on answering for half a second: a connection that was idle for less is to be answered on.
+const DRAIN_IS_SURE_FOR: Duration = Duration::from_millis(350);
+/// For so long a client is idle, so that one that closes idle connections at once has closed it.
+const IDLE: Duration = Duration::from_millis(200);
 
 struct Stage {
     spawning: Spawning,
@@ -91,6 +94,8 @@ struct Stage {
     /// W, then V.
     workers: Vec<Acted>,
     clients: BTreeMap<char, Connection>,
+    /// When a worker was first told to finish.
+    told: Option<Instant>,
     /// The test was too slow.
     late: bool,
     /// By a client that a line names.
@@ -127,7 +132,12 @@ impl Stage {
                 false => Err("a worker is still there".to_owned()),
             },
             Step::Tells(..) | Step::Writes(_) | Step::SrvwrapCloses | Step::Reads(_) => self.of_srvwrap(step),
-            Step::WorkerGets(who, signal) => self.worker(*who)?.signal(*signal),
+            Step::WorkerGets(who, signal) => {
+                // On its way out a program may have put its handlers away: it was told twice, but not soon.
+                self.late = self.told.is_some_and(|told| told.elapsed() > DRAIN_IS_SURE_FOR);
+                self.told.get_or_insert_with(Instant::now);
+                if self.late { Ok(()) } else { self.worker(*who)?.signal(*signal) }
+            }
             Step::Nonblocking(set) => self.listeners.set_nonblocking(*set),
             Step::AnotherIsFaster => self.listeners.accept_what_others_wait_for(),
             Step::Connects(_) | Step::Leaves | Step::IsAnswered(_) => self.of_clients(step),
@@ -140,6 +150,7 @@ impl Stage {
     fn of_srvwrap(&mut self, step: &Step) -> Result<(), String> {
         match step {
             Step::Tells(who, text) => {
+                self.told = self.told.or((text == "\"shutdown\"").then(Instant::now));
                 let line = format!("{text}\n");
                 self.notice(*who).write(line.as_bytes())
             }
@@ -235,19 +246,21 @@ impl Stage {
         }
     }
 
-    /// Again and again, as a client does that has much to ask: the last answer says that it is.
+    /// Idle while the worker is told, then again and again: the last answer says that it is.
     fn asks_until_last(&mut self, name: char) -> Result<(), String> {
-        let until = Instant::now() + PATIENCE;
-        let mut answered = Instant::now();
+        let mut idle_since = Instant::now();
+        let until = idle_since + PATIENCE;
+        within(IDLE, || false);
         while Instant::now() < until {
             let client = self.client(name)?;
-            match client.ask("/", false).and_then(|()| client.answer(false)) {
+            let asked = client.ask("/", false);
+            if idle_since.elapsed() > DRAIN_IS_SURE_FOR {
+                self.late = true;
+                return Ok(());
+            }
+            match asked.and_then(|()| client.answer(false)) {
                 Ok(answer) if answer.last => return Ok(()),
-                Ok(_) => answered = Instant::now(),
-                Err(_) if answered.elapsed() > DRAIN_IS_SURE_FOR => {
-                    self.late = true;
-                    return Ok(());
-                }
+                Ok(_) => idle_since = Instant::now(),
                 Err(trouble) => {
                     return Err(format!("{trouble:?}, and no answer has said `Connection: close`"));
                 }
