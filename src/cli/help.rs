@@ -116,6 +116,21 @@ const SECTIONS: &[Section] = &[
     },
 ];
 
+const LOGS_CODES: [Entry; 4] = [
+    ("0", "Shown; or --follow was ended by Ctrl-C, or by the end of srvwrap."),
+    ("1", "There is no log file, or it cannot be read."),
+    ("2", "Wrong usage."),
+    ("3", "No srvwrap is running there, and none has left a log file here."),
+];
+
+const CHECK_CODES: [Entry; 5] = [
+    ("0", "No point has failed. Advice is no failure."),
+    ("1", "A point has failed, or the check could not be made."),
+    ("2", "Wrong usage."),
+    ("5", "Aborted, by Ctrl-C or another signal."),
+    ("126, 127", "The program cannot be executed, or is not found."),
+];
+
 /// What the command exits with, as its user sees it.
 fn exit_codes(verb: Verb) -> Vec<Entry> {
     let usage = ("2", "Wrong usage.");
@@ -179,19 +194,8 @@ fn exit_codes(verb: Verb) -> Vec<Entry> {
             "Every log file is open anew, or there is none.",
             "One cannot be opened, or srvwrap may not be asked (another user's).",
         ),
-        Verb::Logs => vec![
-            ("0", "Shown; or --follow was ended by Ctrl-C, or by the end of srvwrap."),
-            ("1", "There is no log file, or it cannot be read."),
-            usage,
-            ("3", "No srvwrap is running there, and none has left a log file here."),
-        ],
-        Verb::Check => vec![
-            ("0", "No point has failed. Advice is no failure."),
-            ("1", "A point has failed, or the check could not be made."),
-            usage,
-            ("5", "Aborted, by Ctrl-C or another signal."),
-            ("126, 127", "The program cannot be executed, or is not found."),
-        ],
+        Verb::Logs => LOGS_CODES.to_vec(),
+        Verb::Check => CHECK_CODES.to_vec(),
     }
 }
 
