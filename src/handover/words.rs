@@ -99,7 +99,7 @@ impl Handover<'_> {
     }
 
     /// What is behind a form in double braces.
-    fn doubled<'t>(self, text: &'t [u8]) -> Option<&'t [u8]> {
+    fn doubled(self, text: &[u8]) -> Option<&[u8]> {
         let (_, behind) = self.form(text.strip_prefix(b"{")?)?;
         behind.strip_prefix(b"}")
     }
