@@ -3,12 +3,14 @@
 //! | written | is |
 //! |---|---|
 //! | `{fd}` | the number of the first listener's descriptor |
-//! | `{fd:http}` | that of the listener with this name; `{fd:app.socket}`, `{fd:APP_SOCKET}` where one was handed in as that |
+//! | `{fd:http}` | that of the listener with this name |
+//! | `{fd:app.socket}`, `{fd:APP_SOCKET}` | that of one that was handed in by this name |
 //! | `{port}` | the port of the first TCP listener |
 //! | `{{fd}}`, … | the text `{fd}` |
 //!
 //! Anywhere in an argument, as in `fd://{fd}`, and not in the program's own name. Only these forms exactly: what else
-//! stands in braces is a program's own, and so is a name that an operator cannot give and nobody has given. So are `${port}`, which is a shell's, and `{fd}>log`, which is bash's.
+//! stands in braces is a program's own, and so is a name that an operator cannot give and nobody has given. So are
+//! `${port}`, which is a shell's, and `{fd}>log`, which is bash's.
 //! Arguments are bytes.
 
 use std::ffi::{OsStr, OsString};

@@ -226,8 +226,11 @@ fn make_way(path: &Path, address: &UnixAddr) -> Result<(), BindCause> {
     }
     if let Some(Alive { pid }) = who_listens(address).map_err(BindCause::Os)? {
         // One that was renamed is in no table by its path.
-        let holders = holder::path_holders(path).or_else(|| pid.map(holder::process));
-        return Err(BindCause::PathTaken(holders));
+        // And one of our own is bound by a name that others have as well.
+        let by_path = || holder::path_holders(path);
+        let listens = pid.map(holder::process);
+        let ours = listens.clone().filter(holder::Holders::are_this_process);
+        return Err(BindCause::PathTaken(ours.or_else(by_path).or(listens)));
     }
     // A server that does not know the lock may have come meanwhile.
     if lstat(path).map(|now| identity(&now)) == Ok(identity(&status)) {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use super::words::Seconds;
 use super::*;
 use crate::core::ClientId;
-use boots::{boots, boots_without_advice};
+use boots::{boot_failed, boots, boots_without_advice};
 
 const W3: Who = Who { slot: 3, pid: 4711, generation: 8 };
 const HUP: Asker = Asker::Signal("HUP");
@@ -386,7 +386,7 @@ fn the_protocol_lists_every_event_with_its_fields() {
 fn a_program_that_ran_and_failed_may_have_written_down_why() {
     let of = |fault: Fault| {
         let notices = [
-            boots::boot_failed(fault.clone(), Heard::Nothing, &[]),
+            boot_failed(fault.clone(), Heard::Nothing, &[]),
             deploy(DeployNews::Failed { failure: serving(fault.clone()), keeps: 7 }),
             Notice::Scale(ScaleNews::Failed { failure: starting(fault.clone()), count: 2 }),
             failed(serving(fault), Next::UnderWay, 0),
