@@ -541,7 +541,7 @@ fn keeps_every_rule(language: &Language) {
     let name = language.name;
     assert_eq!(
         (checked.faults(), checked.not_tried()),
-        (Vec::new(), Vec::new()),
+        (language.advice.iter().map(ToString::to_string).collect(), Vec::new()),
         "{name}: {:#}",
         checked.report
     );

@@ -35,6 +35,8 @@ pub(crate) struct Language {
     pub(crate) client: &'static str,
     /// What srvwrap needs to be told to run it.
     pub(crate) options: &'static [&'static str],
+    /// What `srvwrap check` advises and the language has no way to follow.
+    pub(crate) advice: &'static [&'static str],
     /// Prints the version of the language that is here, in its first line.
     pub(crate) version: &'static [&'static str],
     program: fn() -> Option<Vec<OsString>>,
@@ -47,6 +49,7 @@ pub(crate) const C: Language = Language {
     name: "C",
     client: "c/srvwrap.h",
     options: &[],
+    advice: &[],
     version: &["cc", "--version"],
     program: || Some(vec![c_example()?.into()]),
 };
@@ -55,6 +58,7 @@ pub(crate) const GO: Language = Language {
     name: "Go",
     client: "go/srvwrap.go",
     options: &[],
+    advice: &[],
     version: &["go", "version"],
     program: || Some(vec![go_example()?.into()]),
 };
@@ -64,6 +68,7 @@ pub(crate) const JAVA: Language = Language {
     name: "Java",
     client: "java/Srvwrap.java",
     options: &["--protocol", "stdin"],
+    advice: &["leaks: advice"],
     version: &["java", "--version"],
     program: || Some(vec!["java".into(), "-jar".into(), java_example()?.into()]),
 };
@@ -72,6 +77,7 @@ pub(crate) const NODE: Language = Language {
     name: "Node",
     client: "node/srvwrap.js",
     options: &[],
+    advice: &[],
     version: &["node", "--version"],
     program: || require::program("node").then(|| vec!["node".into(), client("node/example.js").into()]),
 };
@@ -80,6 +86,7 @@ pub(crate) const PERL: Language = Language {
     name: "Perl",
     client: "perl/Srvwrap.pm",
     options: &[],
+    advice: &[],
     version: &["perl", "-e", "print \"perl $^V\\n\""],
     program: || require::program("perl").then(|| vec!["perl".into(), client("perl/example.pl").into()]),
 };
@@ -88,6 +95,7 @@ pub(crate) const PHP: Language = Language {
     name: "PHP",
     client: "php/srvwrap.php",
     options: &[],
+    advice: &[],
     version: &["php", "--version"],
     program: || require::program("php").then(|| vec!["php".into(), client("php/example.php").into()]),
 };
@@ -96,6 +104,7 @@ pub(crate) const PYTHON: Language = Language {
     name: "Python",
     client: "python/srvwrap.py",
     options: &[],
+    advice: &[],
     version: &["python3", "--version"],
     program: || Some(vec![python_itself()?, client("python/example.py").into()]),
 };
@@ -104,6 +113,7 @@ pub(crate) const RUBY: Language = Language {
     name: "Ruby",
     client: "ruby/srvwrap.rb",
     options: &[],
+    advice: &[],
     version: &["ruby", "--version"],
     program: || require::program("ruby").then(|| vec!["ruby".into(), client("ruby/example.rb").into()]),
 };
@@ -112,6 +122,7 @@ pub(crate) const RUST: Language = Language {
     name: "Rust",
     client: "rust/srvwrap.rs",
     options: &[],
+    advice: &[],
     version: &["rustc", "--version"],
     program: || Some(vec![rust_example()?.into()]),
 };
@@ -121,6 +132,7 @@ pub(crate) const SH: Language = Language {
     name: "sh",
     client: "sh/srvwrap.sh",
     options: &[],
+    advice: &[],
     version: &["sh", "-c", "echo POSIX"],
     program: || require::program("python3").then(|| vec![client("sh/example.sh").into()]),
 };
