@@ -250,9 +250,10 @@ serve()";
 #[test]
 fn a_worker_whose_word_was_too_long_is_told_why_it_is_late() {
     let script = "say('READY=1\\nSTATUS=' + 'x' * 5000); serve()";
-    let Some(starting) = python(&["--online-timeout", "1s"], script) else { return };
-    let (code, log) = starting.run();
-    assert!(code == 1 && log.contains(" is ignored: it is longer than 4096 bytes"), "{log}");
+    let Some(starting) = python(&[], script) else { return };
+    let mut srvwrap = starting.start();
+    srvwrap.wait_for(" is ignored: it is longer than 4096 bytes");
+    srvwrap.stop();
 }
 
 #[test]
