@@ -11,8 +11,6 @@
 
 use std::process::{Command, Stdio};
 
-use nix::sys::signal::Signal;
-
 use crate::harness::http::Target;
 use crate::harness::load::Load;
 use crate::harness::{examples, require, srvwrap};
@@ -43,16 +41,8 @@ fn loses_nothing(library: &str, header: &str, link: &str) {
     let mut srvwrap = starting.online();
     let target = Target::Port(srvwrap.port());
     let load = Load::begin(&[target.clone(), target]);
-    for generation in 2..DEPLOYS + 2 {
-        load.wait_for_generation(generation - 1);
-        srvwrap.signal(Signal::SIGHUP);
-        srvwrap.wait_for(&format!("deploy {generation} done"));
-    }
-    load.wait_for_generation(DEPLOYS + 1);
-    let report = load.end();
+    let (report, _) = load.through_deploys(srvwrap, DEPLOYS);
     assert_eq!(report.failures, [], "of {} requests", report.answers);
-    let log = srvwrap.stop();
-    assert!(!log.contains("killed"), "{log}");
 }
 
 /// Whether there is a compiler, and this header of the library.

@@ -38,15 +38,7 @@ fn loses_nothing(starting: Starting) {
 fn failures_in_deploys(starting: Starting) -> Vec<Failure> {
     let mut srvwrap = starting.online();
     let load = Load::of_new_connections(&Target::Port(srvwrap.port()));
-    load.wait_for_generation(1);
-    for generation in [2, 3] {
-        srvwrap.signal(Signal::SIGHUP);
-        srvwrap.wait_for(&format!("deploy {generation} done"));
-        load.wait_for_generation(generation);
-    }
-    let report = load.end();
-    let log = srvwrap.stop();
-    assert!(!log.contains("killed"), "{log}");
+    let (report, _) = load.through_deploys(srvwrap, 2);
     report.failures
 }
 

@@ -29,15 +29,8 @@ fn loses_nothing(starting: Starting) {
     let mut srvwrap = starting.online();
     let target = Target::Port(srvwrap.port());
     let load = Load::begin(&[target.clone(), target]);
-    load.wait_for_generation(1);
-    for generation in 2..=1 + DEPLOYS {
-        srvwrap.signal(Signal::SIGHUP);
-        srvwrap.wait_for(&format!("deploy {generation} done"));
-        load.wait_for_generation(generation);
-    }
-    assert_eq!(load.end().failures, []);
-    let log = srvwrap.stop();
-    assert!(!log.contains("killed"), "{log}");
+    let (report, _) = load.through_deploys(srvwrap, DEPLOYS);
+    assert_eq!(report.failures, [], "of {} requests", report.answers);
 }
 
 /// A command of the environment with the Python frameworks.

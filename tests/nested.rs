@@ -49,16 +49,8 @@ fn a_deploy_of_the_outer_one_loses_nothing() {
     let mut srvwrap = outer(&["-n", "2", "-p", "127.0.0.1:0"], &program).start();
     srvwrap.wait_for("workers online: 2");
     let load = Load::begin(&[Target::Port(srvwrap.port())]);
-    load.wait_for_generation(1);
-    for generation in [2, 3] {
-        srvwrap.signal(Signal::SIGHUP);
-        srvwrap.wait_for(&format!("deploy {generation} done"));
-        load.wait_for_generation(generation);
-    }
-    let report = load.end();
-    assert_eq!(report.failures, []);
-    let log = srvwrap.stop();
-    assert!(!log.contains("killed"), "{log}");
+    let (report, _) = load.through_deploys(srvwrap, 2);
+    assert_eq!(report.failures, [], "of {} requests", report.answers);
 }
 
 /// It is online when all of its workers are, and what it is doing is shown by the outer one.

@@ -12,8 +12,6 @@
 
 use std::path::PathBuf;
 
-use nix::sys::signal::Signal;
-
 use crate::harness::http::Target;
 use crate::harness::load::Load;
 use crate::harness::{Starting, consumers, examples, require, srvwrap};
@@ -32,16 +30,8 @@ fn serving(words: &[&str], client: &str) -> Starting {
 fn loses_nothing(starting: Starting) {
     let mut srvwrap = starting.online();
     let load = Load::begin(&[Target::Port(srvwrap.port())]);
-    load.wait_for_generation(1);
-    for generation in 2..DEPLOYS + 2 {
-        srvwrap.signal(Signal::SIGHUP);
-        srvwrap.wait_for(&format!("deploy {generation} done"));
-        load.wait_for_generation(generation);
-    }
-    let report = load.end();
+    let (report, _) = load.through_deploys(srvwrap, DEPLOYS);
     assert_eq!(report.failures, [], "of {} requests", report.answers);
-    let log = srvwrap.stop();
-    assert!(!log.contains("killed"), "{log}");
 }
 
 /// Its master loads the application and forks. QUIT is its word for an end without loss; it keeps no connection, and

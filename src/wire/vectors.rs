@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::sd_notify;
-use super::worker::{Reader, Readiness, Said};
+use super::worker::tests::read;
+use super::worker::{Readiness, Said};
 
 const LINES: &str = include_str!("../../protocol/vectors/worker.json");
 const DATAGRAMS: &str = include_str!("../../protocol/vectors/datagrams.json");
@@ -42,17 +43,6 @@ fn every_vector_of_datagrams_holds() {
 
 fn vectors(text: &str) -> Vec<Value> {
     serde_json::from_str(text).unwrap()
-}
-
-fn read<'r>(reads: impl IntoIterator<Item = &'r [u8]>) -> (Vec<Said>, Reader) {
-    let mut reader = Reader::new();
-    let mut said = Vec::new();
-    for mut bytes in reads {
-        while let Some(message) = reader.next(&mut bytes) {
-            said.push(message);
-        }
-    }
-    (said, reader)
 }
 
 fn joined(pieces: &Value) -> Vec<u8> {

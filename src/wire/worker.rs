@@ -180,7 +180,7 @@ fn harmless(character: char) -> char {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     use proptest::prelude::*;
@@ -281,7 +281,7 @@ mod tests {
         }
     }
 
-    fn read<'r>(reads: impl IntoIterator<Item = &'r [u8]>) -> (Vec<Said>, Reader) {
+    pub(crate) fn read<'r>(reads: impl IntoIterator<Item = &'r [u8]>) -> (Vec<Said>, Reader) {
         let mut reader = Reader::new();
         let mut said = Vec::new();
         for mut bytes in reads {

@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 use super::http::{Connection, Target, Trouble};
-use super::wait_until;
+use super::{Srvwrap, wait_until};
 
 /// Clients at work.
 pub(crate) struct Load {
@@ -67,6 +69,21 @@ impl Load {
         wait_until("every client is answered by the new workers", || {
             self.generations.iter().all(|each| each.load(Ordering::SeqCst) == generation)
         });
+    }
+
+    /// Through so many deploys of srvwrap, which has its first generation, and to its end. Each deploy finds every client on
+    /// the workers that it is to replace, and nobody is killed. Returns what the clients have met, and srvwrap's log.
+    pub(crate) fn through_deploys(self, mut srvwrap: Srvwrap, deploys: u32) -> (Report, String) {
+        for generation in 2..deploys + 2 {
+            self.wait_for_generation(generation - 1);
+            srvwrap.signal(Signal::SIGHUP);
+            srvwrap.wait_for(&format!("deploy {generation} done"));
+        }
+        self.wait_for_generation(deploys + 1);
+        let report = self.end();
+        let log = srvwrap.stop();
+        assert!(!log.contains("killed"), "{log}");
+        (report, log)
     }
 
     pub(crate) fn end(self) -> Report {
