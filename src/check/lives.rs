@@ -266,6 +266,15 @@ fn idle(bench: &mut Bench, seen: &mut Seen) -> Result<(), Cut> {
         seen.idle = Tried::Not(reason);
         return Ok(());
     }
+    idle_once(bench, seen)?;
+    // On a busy machine it may have been kept from running until its half second was over.
+    if seen.idle.seen().is_some_and(|idle| !idle.drained.iter().all(|(_, answer)| answer.is_last())) {
+        idle_once(bench, seen)?;
+    }
+    Ok(())
+}
+
+fn idle_once(bench: &mut Bench, seen: &mut Seen) -> Result<(), Cut> {
     let main = seen.http().unwrap_or(0);
     let mut life = Life::start(bench, 3)?;
     seen.idle = if life.begin()?.is_online() {

@@ -243,6 +243,11 @@ impl Answer {
     pub(super) fn keeps(&self) -> bool {
         matches!(self, Answer::Whole { closes: false, .. })
     }
+
+    /// Whole, and the connection ends with it.
+    pub(super) fn is_last(&self) -> bool {
+        matches!(self, Answer::Whole { closes: true, .. })
+    }
 }
 
 impl<T> Tried<T> {

@@ -99,8 +99,7 @@ pub(super) fn drain(seen: &Seen) -> Judged {
     };
     const CHANGE: &str = "for half a second after the shutdown go on answering, each answer with Connection: close, and \
                           only then close idle connections: a request that a client had sent by then is lost otherwise";
-    let lasts = |answer: &Answer| answer.is_whole() && !answer.keeps();
-    if let Some((after, answer)) = idle.drained.iter().find(|(_, answer)| !lasts(answer)) {
+    if let Some((after, answer)) = idle.drained.iter().find(|(_, answer)| !answer.is_last()) {
         let when = time(*after);
         let answer = brief(answer);
         return advice(
