@@ -38,7 +38,10 @@ impl Told {
         let variables: BTreeMap<String, String> =
             pairs.iter().map(|(name, value)| ((*name).to_string(), (*value).to_string())).collect();
         let pid = variables["PID"].parse().expect("a pid");
-        wait_until("the worker is the other program", || proc::status(pid, "Name") == "sleep");
+        // While it is loaded it has its libraries open.
+        wait_until("the worker is the other program, and sleeps", || {
+            proc::status(pid, "Name") == "sleep" && proc::status(pid, "State").starts_with('S')
+        });
         Told { variables, arguments, descriptors: proc::descriptors(pid) }
     }
 
