@@ -49,7 +49,7 @@ impl Life<'_> {
     }
 
     /// Of a program that counts as online without a word it is not known when it is.
-    fn patience(&self, time: Duration) -> Instant {
+    pub(super) fn patience(&self, time: Duration) -> Instant {
         let policy = &self.bench.check.config.policy;
         let until = now() + time;
         let is_known = self.serves || policy.ready == Ready::Notify;

@@ -312,10 +312,15 @@ fn follow_up(life: &mut Life<'_>, main: usize, limit: Duration) -> Result<Tried<
     }
     life.tell();
     let told = life.told.unwrap_or_else(now);
-    let mut drained = Vec::new();
+    // All are asked in time, also where one answer takes long.
     for (after, connection) in DRAINED_AT.into_iter().zip(&mut connections) {
         pass(life, told + after)?;
-        drained.push((after, life.get(connection)?));
+        life.ask(connection);
+    }
+    let until = life.patience(ANSWER_LIMIT);
+    let mut drained = Vec::new();
+    for (after, connection) in DRAINED_AT.into_iter().zip(&mut connections) {
+        drained.push((after, life.answer(connection, until)?));
     }
     let end = life.end(limit)?;
     drop(connections);
