@@ -8,6 +8,7 @@
 //! | Go's net/http, gin | `LISTEN_FDS` | `READY=1` | a handler of its own |
 //! | axum | the client | the client | a layer and a listener |
 //! | Jetty, Netty | the client | the client | itself |
+//! | Tomcat | the client, and an endpoint | the client | itself |
 //! | Starlet | Server::Starter | the notice fd | itself |
 //!
 //! The applications are in `tests/frameworks`. Half of the clients keep their connections: a server that closes idle
@@ -143,6 +144,11 @@ fn netty_loses_nothing() {
     let parts = ["buffer", "codec", "codec-http", "common", "handler", "resolver", "transport"];
     let jars = parts.map(|part| format!("netty-{part}"));
     java("netty", &jars.each_ref().map(String::as_str));
+}
+
+#[test]
+fn tomcat_loses_nothing() {
+    java("tomcat", &["tomcat10-embed-core", "jakarta-annotation-api"]);
 }
 
 fn java(name: &str, jars: &[&str]) {
