@@ -20,7 +20,7 @@ public class Server {
     public static void main(String[] arguments) throws Exception {
         Endpoint endpoint = new Endpoint(Srvwrap.listeners().get(0));
         Tomcat tomcat = new Tomcat();
-        tomcat.setBaseDir(System.getProperty("java.io.tmpdir"));
+        tomcat.setBaseDir(".");
         Connector connector = new Connector(new Http11NioProtocol(endpoint));
         // It wants one, and binds none.
         connector.setPort(0);
@@ -51,8 +51,8 @@ public class Server {
     }
 
     /**
-     * It accepts on the socket that it is given. Tomcat's own, with useInheritedChannel, waits in accept(), takes one
-     * connection more when it is told to stop, and closes that.
+     * It accepts on the socket that it is given, until it is told not to. Tomcat's own, with useInheritedChannel, does
+     * until stop(), which closes what was accepted last: 9 requests were lost in 5 deploys.
      */
     static class Endpoint extends NioEndpoint {
         final ServerSocketChannel listener;
