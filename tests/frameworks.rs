@@ -7,7 +7,8 @@
 //! | Sinatra, Puma | `LISTEN_FDS` and a `-b` of the same address | the notice fd | a handler of TERM, and rack |
 //! | Go's net/http, gin | `LISTEN_FDS` | `READY=1` | a handler of its own |
 //! | axum | the client | the client | a layer and a listener |
-//! | Jetty | `inheritedChannel` | nothing | a shutdown hook |
+//! | Jetty, Netty | the client | the client | itself |
+//! | Tomcat | the client, and an endpoint | the client | itself |
 //! | Starlet | Server::Starter | the notice fd | itself |
 //!
 //! The applications are in `tests/frameworks`. Half of the clients keep their connections: a server that closes idle
@@ -126,13 +127,28 @@ fn axum_loses_nothing() {
     loses_nothing(frameworks::serving("axum", &[], &[program.to_str().expect("a path of ours")]));
 }
 
-/// It is given long: where the old workers were told before the new ones had started, on a busy machine, connections
-/// that nobody had answered on were reset.
 #[test]
 fn jetty_loses_nothing() {
-    let Some(classes) = frameworks::jetty() else { return };
-    let words = ["--protocol", "stdin", "--ready", "after=6s", "java", "-cp", &classes, "Server"];
-    loses_nothing(frameworks::serving("jetty", &[], &words));
+    java("jetty", &["jetty9-server", "jetty9-http", "jetty9-io", "jetty9-util", "servlet-api"]);
+}
+
+#[test]
+fn netty_loses_nothing() {
+    let parts = ["buffer", "codec", "codec-http", "common", "handler", "resolver", "transport"];
+    let jars = parts.map(|part| format!("netty-{part}"));
+    java("netty", &jars.each_ref().map(String::as_str));
+}
+
+#[test]
+fn tomcat_loses_nothing() {
+    java("tomcat", &["tomcat10-embed-core", "jakarta-annotation-api"]);
+}
+
+fn java(name: &str, jars: &[&str]) {
+    let Some(classes) = frameworks::java(name, jars) else { return };
+    let opening = ["--add-opens", "java.base/java.io=ALL-UNNAMED"];
+    let words = [&["--protocol", "stdin", "java"], &opening[..], &["-cp", &classes, "Server"]];
+    loses_nothing(frameworks::serving(name, &[], &words.concat()));
 }
 
 /// A connection that is kept has one of its processes to itself.

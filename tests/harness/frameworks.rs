@@ -127,23 +127,23 @@ pub(crate) fn go(name: &str, imports: &[&str]) -> Option<PathBuf> {
     Some(kept.place.clone())
 }
 
-/// The class path of the application of Jetty, with Debian's package of it.
-pub(crate) fn jetty() -> Option<String> {
-    let jars = ["jetty9-server", "jetty9-http", "jetty9-io", "jetty9-util", "servlet-api"];
-    let jars = jars.map(|name| format!("/usr/share/java/{name}.jar"));
+/// The class path of an application in Java, with Debian's packages of what it imports.
+pub(crate) fn java(name: &str, jars: &[&str]) -> Option<String> {
+    let jars: Vec<String> = jars.iter().map(|jar| format!("/usr/share/java/{jar}.jar")).collect();
     let there = require::program("javac") && jars.iter().all(|jar| Path::new(jar).is_file());
-    if !require::require("Jetty for Java", there) {
+    if !require::require(&format!("{} for Java", jars.join(" and ")), there) {
         return None;
     }
-    let source = source("jetty/Server.java");
-    let text = std::fs::read_to_string(&source).expect("it is in the repository");
-    let kept = Kept::at("jetty", text);
+    let sources = [source(name).join("Server.java"), examples::client("java/Srvwrap.java")];
+    let texts =
+        sources.each_ref().map(|path| std::fs::read_to_string(path).expect("it is in the repository"));
+    let kept = Kept::at(&format!("java-{name}"), texts.concat());
     let made = kept.or_made(|classes| {
         let mut compiler = Command::new("javac");
-        compiler.arg("-cp").arg(jars.join(":")).arg("-d").arg(classes).arg(&source);
-        succeeds(&mut compiler)
+        compiler.args(["-XDignore.symbol.file", "-cp"]).arg(jars.join(":")).arg("-d").arg(classes);
+        succeeds(compiler.args(&sources))
     });
-    assert!(made, "{} does not compile", source.display());
+    assert!(made, "{} does not compile", sources[0].display());
     Some(format!("{}:{}", kept.place.display(), jars.join(":")))
 }
 

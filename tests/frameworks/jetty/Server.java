@@ -1,5 +1,6 @@
 // A server of Jetty, with the half second in which clients let go of their connections.
 import java.io.IOException;
+import java.nio.channels.ServerSocketChannel;
 import javax.servlet.http.HttpServletRequest;
 import javax.servlet.http.HttpServletResponse;
 import org.eclipse.jetty.server.Request;
@@ -12,15 +13,21 @@ public class Server {
 
     public static void main(String[] arguments) throws Exception {
         org.eclipse.jetty.server.Server server = new org.eclipse.jetty.server.Server();
-        ServerConnector connector = new ServerConnector(server);
-        connector.setInheritChannel(true);
+        // No acceptor of its own: a thread that waits in accept() takes one connection more when it is told not to.
+        ServerConnector connector = new ServerConnector(server, 0, -1);
+        for (ServerSocketChannel listener : Srvwrap.listeners()) {
+            connector.open(listener);
+        }
         server.addConnector(connector);
         StatisticsHandler whatIsUnderWay = new StatisticsHandler();
         whatIsUnderWay.setHandler(new Application());
         server.setHandler(whatIsUnderWay);
         server.setStopTimeout(20_000);
-        Runtime.getRuntime().addShutdownHook(new Thread(() -> drain(server, connector)));
+        Thread waiting = new Thread(Srvwrap.onShutdown(() -> drain(server, connector)));
+        waiting.setDaemon(true);
+        waiting.start();
         server.start();
+        Srvwrap.online();
     }
 
     static void drain(org.eclipse.jetty.server.Server server, ServerConnector connector) {
