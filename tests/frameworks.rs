@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::http::{Connection, Target};
+use crate::harness::http::{Connection, Target, Trouble};
 use crate::harness::load::Load;
 use crate::harness::{Starting, consumers, frameworks, require};
 
@@ -69,10 +69,18 @@ fn sinatra_in_puma_loses_nothing() {
 }
 
 /// Puma has one look more, for a fifth of a second, at a connection that it has just answered on: the clients of the
-/// test above hardly ever wait for longer. Those here have waited for a new Puma to start.
+/// test above hardly ever wait for longer. Those here have waited for a new Puma to start. A test that a busy machine
+/// keeps from asking within the half second shows nothing, and is made again; without the lines of `config.ru` none
+/// passes.
 #[test]
 fn sinatra_in_puma_answers_on_idle_connections_when_it_is_told_to_stop() {
-    let Some(starting) = sinatra() else { return };
+    let tries =
+        std::iter::repeat_with(sinatra).take(4).map_while(|starting| Some(answers_when_idle(starting?)));
+    let troubles: Vec<Trouble> = tries.take_while(Result::is_err).filter_map(Result::err).collect();
+    assert!(troubles.len() < 4, "{troubles:?}");
+}
+
+fn answers_when_idle(starting: Starting) -> Result<(), Trouble> {
     let mut srvwrap = starting.online();
     let target = Target::Port(srvwrap.port());
     let mut by_worker: BTreeMap<i32, Vec<Connection>> = BTreeMap::new();
@@ -87,14 +95,15 @@ fn sinatra_in_puma_answers_on_idle_connections_when_it_is_told_to_stop() {
     // One connection of each worker tells when it has been told.
     for connections in by_worker.values_mut() {
         let mut busy = connections.pop().expect("it has answered on one");
-        while !busy.get("/", false).expect("nothing says that this is the end of it").last {}
+        while !busy.get("/", false)?.last {}
     }
     for mut connection in by_worker.into_values().flatten() {
-        assert!(connection.get("/", false).expect("it was idle, and is open").last);
+        assert!(connection.get("/", false)?.last);
     }
     srvwrap.wait_for("deploy 2 done");
     let log = srvwrap.stop();
     assert!(!log.contains("killed"), "{log}");
+    Ok(())
 }
 
 fn sinatra() -> Option<Starting> {

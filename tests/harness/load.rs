@@ -71,8 +71,8 @@ impl Load {
         });
     }
 
-    /// Through so many deploys of srvwrap, which has its first generation, and to its end. Each deploy finds every client
-    /// on the workers that it is to replace, and nobody is killed. Returns what the clients have met, and srvwrap's log.
+    /// Through so many deploys of srvwrap, which has its first generation, and to its end. Each deploy finds every
+    /// client on the workers that it is to replace, and nobody is killed. What the clients have met, and srvwrap's log.
     pub(crate) fn through_deploys(self, mut srvwrap: Srvwrap, deploys: u32) -> (Report, String) {
         for generation in 2..deploys + 2 {
             self.wait_for_generation(generation - 1);
@@ -152,7 +152,8 @@ impl Client {
                 self.report.answers += 1;
                 self.generation.store(by.generation, Ordering::SeqCst);
                 if !answer.last {
-                    self.kept = Some(Kept { connection, by: by.pid, since: Instant::now() });
+                    // Counted from the request: it may be long until this client is given the processor again.
+                    self.kept = Some(Kept { connection, by: by.pid, since: began });
                 }
             }
             Err(trouble) => {
