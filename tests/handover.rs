@@ -38,10 +38,7 @@ impl Told {
         let variables: BTreeMap<String, String> =
             pairs.iter().map(|(name, value)| ((*name).to_string(), (*value).to_string())).collect();
         let pid = variables["PID"].parse().expect("a pid");
-        // While it is loaded it has its libraries open.
-        wait_until("the worker is the other program, and sleeps", || {
-            proc::status(pid, "Name") == "sleep" && proc::status(pid, "State").starts_with('S')
-        });
+        wait_until("the worker is the other program", || proc::sleeps_as(pid, "sleep"));
         Told { variables, arguments, descriptors: proc::descriptors(pid) }
     }
 

@@ -32,7 +32,7 @@ fn inner_pid(directory: &Path, generation: u32) -> i32 {
 }
 
 fn worker_of(pid: i32) -> i32 {
-    let worker = || proc::children(pid).into_iter().find(|child| proc::status(*child, "Name") == "sleep");
+    let worker = || proc::children(pid).into_iter().find(|child| proc::sleeps_as(*child, "sleep"));
     wait_until("it has a worker", || worker().is_some());
     worker().expect("just seen")
 }

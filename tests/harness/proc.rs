@@ -25,6 +25,11 @@ pub(crate) fn status(pid: i32, field: &str) -> String {
     line.split(':').nth(1).expect("it has a colon").trim().to_string()
 }
 
+/// Whether it has become this program, and has nothing open any more for its loading.
+pub(crate) fn sleeps_as(pid: i32, name: &str) -> bool {
+    status(pid, "Name") == name && status(pid, "State").starts_with('S')
+}
+
 /// Soft and hard limit of open files.
 pub(crate) fn open_files(pid: i32) -> (u64, u64) {
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).expect("a process that is there");
