@@ -2,12 +2,12 @@
 //!
 //! Each bad one is the good one with a line changed, so that what is found is due to that line.
 
-use std::ffi::OsString;
+mod examples;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::harness::examples::{ALL, Language, python_itself};
+use crate::harness::examples::python_itself;
 use crate::harness::{command, is_alive, wait_until, write_file};
 
 /// Keeps every rule, with a thread for each connection.
@@ -521,29 +521,4 @@ fn what_cannot_be_checked_is_refused_in_one_line() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = format!("127.0.0.1:{}", taken.local_addr().unwrap().port());
     refused(1, "Address already in use", &["--json", "-p", &port, "true"]);
-}
-
-/// What `clients/` shows is right in every point.
-#[test]
-fn every_example_in_every_language_that_is_here_has_no_fault() {
-    for language in ALL {
-        keeps_every_rule(language);
-    }
-}
-
-fn keeps_every_rule(language: &Language) {
-    let Some(words) = language.with(&["--json", "--path", "/slow", "-p", "127.0.0.1:0", "--"]) else {
-        return;
-    };
-    let words: Vec<OsString> = [OsString::from("check")].into_iter().chain(words).collect();
-    let words: Vec<&str> = words.iter().map(|word| word.to_str().expect("a text")).collect();
-    let directory = tempfile::tempdir().unwrap();
-    let checked = report(&command::told(directory.path(), &words));
-    let name = language.name;
-    assert_eq!(
-        (checked.faults(), checked.not_tried()),
-        (language.advice.iter().map(ToString::to_string).collect(), Vec::new()),
-        "{name}: {:#}",
-        checked.report
-    );
 }
