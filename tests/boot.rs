@@ -81,7 +81,7 @@ fn a_boot_that_is_late_without_a_word_names_the_port_the_descriptor_and_the_opti
         &["-p", "0", "--online-timeout", "1s", "sleep", "1000"],
         1,
         "said nothing on its notice fd within 1s (srvwrap holds port N of every address: listen on the descriptor in LISTEN_FD, then write \
-         online to the descriptor in NOTIFY_FD, or use --ready after=2s)",
+         the line online to that in NOTIFY_FD, or use --ready after=2s; see srvwrap check)",
     );
 }
 
@@ -91,7 +91,7 @@ fn a_boot_that_is_late_without_a_word_names_every_listener_or_does_without() {
         &["-p", "0", "-p", "admin=0", "--online-timeout", "200ms", "sleep", "1000"],
         1,
         "said nothing on its notice fd within 200ms (srvwrap holds port N of every address, port N of every address: listen on the descriptors in LISTEN_FD_0 \
-         and so on, then write online to the descriptor in NOTIFY_FD, or use --ready after=2s)",
+         and so on, then write the line online to that in NOTIFY_FD, or use --ready after=2s; see srvwrap check)",
     );
     assert_boot_fails(
         &["--online-timeout", "200ms", "sleep", "1000"],

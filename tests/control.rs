@@ -14,6 +14,7 @@ const GATED: &str = r#"
     trap 'echo "slot $SRVWRAP_SLOT got USR2" >&2' USR2
     echo "release ${RELEASE-none} in $(pwd)" >&2
     echo "status release ${RELEASE-none}" >&3
+    echo "what nobody knows" >&3
     [ $SRVWRAP_GENERATION = 1 ] || until [ -e go ]; do sleep 0.02; done
     echo online >&3
     while :; do sleep 0.02; done"#;
@@ -56,6 +57,7 @@ fn status_tells_of_each_worker_and_listener_to_curl() {
     for (slot, worker) in status["workers"].as_array().unwrap().iter().enumerate() {
         assert_eq!((&worker["slot"], &worker["pid"]), (&json!(slot), &json!(pids[&(slot as u32)])));
         assert_eq!((&worker["state"], &worker["said"]), (&json!("online"), &json!("release none")));
+        assert_eq!(worker["ignored_lines"], json!(1));
         assert!(worker["rss_bytes"].as_u64() > Some(100_000) && worker["cpu_ms"].is_u64(), "{worker}");
     }
     let listeners = &status["listeners"];

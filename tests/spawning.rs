@@ -28,7 +28,11 @@ fn a_program_that_cannot_be_executed_is_told_by_stage_path_and_reason() {
         ("./file/below", 126, "cannot execute ./file/below: Not a directory"),
         ("./file", 126, "cannot execute ./file: Permission denied"),
         ("./directory", 126, "cannot execute ./directory: it is a directory"),
-        ("./garbage", 126, "cannot execute ./garbage: Exec format error"),
+        (
+            "./garbage",
+            126,
+            "cannot execute ./garbage: Exec format error (a script has to begin with #! and its interpreter)",
+        ),
         ("./loop", 126, "cannot execute ./loop: Too many levels of symbolic links"),
         ("./orphan", 126, "cannot execute ./orphan: its interpreter /no/such/interpreter is missing"),
         ("orphan", 127, "cannot find program orphan in PATH, but ./orphan exists"),

@@ -89,10 +89,21 @@ fn workers(workers: &[Worker]) -> Table {
             &worker.restarts.to_string(),
             &worker.rss_bytes.map_or("-".to_owned(), |bytes| Bytes(bytes).to_string()),
             &worker.cpu.map_or("-".to_owned(), |cpu| Took(cpu).to_string()),
-            &worker.said,
+            &said(worker),
         ]);
     }
     table
+}
+
+/// Of itself; and that it says what nobody knows.
+fn said(worker: &Worker) -> String {
+    let Worker { said, ignored, .. } = worker;
+    let lines = if *ignored == 1 { "line" } else { "lines" };
+    match (said.is_empty(), *ignored) {
+        (_, 0) => said.clone(),
+        (true, _) => format!("({ignored} {lines} ignored)"),
+        (false, _) => format!("{said} ({ignored} {lines} ignored)"),
+    }
 }
 
 fn is_troubled(worker: &Worker) -> bool {
@@ -245,6 +256,7 @@ pub(super) mod tests {
             rss_bytes: None,
             cpu: None,
             said: String::new(),
+            ignored: 0,
         }
     }
 
@@ -309,9 +321,10 @@ pub(super) mod tests {
                 rss_bytes: Some(47_395_635),
                 cpu: Some(Duration::from_millis(1290)),
                 said: "all \x1b[31mwell".to_owned(),
+                ignored: 2,
                 ..worker(0, 4712, 2, "online")
             },
-            Worker { restarts: 12, ..worker(1, 0, 2, "starting") },
+            Worker { restarts: 12, ignored: 1, ..worker(1, 0, 2, "starting") },
         ]);
         known.waiting = vec![
             Waiting {
@@ -361,8 +374,8 @@ pub(super) mod tests {
                 "slot 3 failed: worker 3 (pid 6) was killed by signal 9 (KILL) after 2s online; next try in 0.2s",
                 "",
                 "slot   pid  generation  state     uptime  restarts    rss   cpu  said",
-                "   0  4712           2  online      1.2s         0  45.1M  1.2s  all \\u{1b}[31mwell",
-                "   1     -           2  starting    1.2s        12      -     -",
+                "   0  4712           2  online      1.2s         0  45.1M  1.2s  all \\u{1b}[31mwell (2 lines ignored)",
+                "   1     -           2  starting    1.2s        12      -     -  (1 line ignored)",
                 "",
                 "listening on 127.0.0.1:8000 (web), 3 of 511 connections queued",
                 "listening on unix:/run/app.sock",

@@ -66,6 +66,13 @@ pub(super) struct Process {
     failure: Option<Failure>,
 }
 
+impl Process {
+    /// Lines on its notice descriptor that are not known, or too long.
+    pub(super) fn ignored_lines(&self) -> u64 {
+        self.reader.unknown() + self.reader.overlong()
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Program {
     node_channel: bool,

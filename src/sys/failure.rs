@@ -141,6 +141,9 @@ impl fmt::Display for Failure {
             Reason::Errno(errno @ Errno::EACCES) if self.stage == Stage::Directory => {
                 write!(f, ": {} (start srvwrap in one that its user may enter)", words(*errno))
             }
+            Reason::Errno(errno @ Errno::ENOEXEC) => {
+                write!(f, ": {} (a script has to begin with #! and its interpreter)", words(*errno))
+            }
             Reason::Errno(errno) => write!(f, ": {}", words(*errno)),
             Reason::NulByte => write!(f, ": it holds a NUL byte"),
             Reason::IsDirectory => write!(f, ": it is a directory"),

@@ -114,7 +114,7 @@ fn departures() -> Vec<(Notice, &'static str)> {
         (worker(WorkerNews::Left), "worker 3 (pid 4711) ended, as it had said"),
         (
             worker(WorkerNews::Overran { asked: Asked::Signal(15) }),
-            "worker 3 (pid 4711) did not end within its limit after signal 15 (TERM): killed (--stop-timeout gives more \
+            "worker 3 (pid 4711) did not end within its limit after signal 15 (TERM): killed (an open connection may hold it; --stop-timeout gives more \
              time, --stop-signal another signal)",
         ),
         (

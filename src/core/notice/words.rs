@@ -287,7 +287,7 @@ fn overran(f: &mut Formatter<'_>, asked: Asked) -> fmt::Result {
             let signal = Signal(number);
             write!(
                 f,
-                "did not end within its limit after {signal}: killed (--stop-timeout gives more time, --stop-signal another signal)"
+                "did not end within its limit after {signal}: killed (an open connection may hold it; --stop-timeout gives more time, --stop-signal another signal)"
             )
         }
         Asked::Line => write!(
@@ -308,7 +308,7 @@ fn boot_failed(f: &mut Formatter<'_>, failure: &Failure, heard: Heard, holds: Ho
                 [] => write!(f, "write online to it when ready, or use --ready exec)"),
                 _ => write!(
                     f,
-                    "{holds}, then write online to the descriptor in NOTIFY_FD, or use --ready after=2s)"
+                    "{holds}, then write the line online to that in NOTIFY_FD, or use --ready after=2s; see srvwrap check)"
                 ),
             }
         }
@@ -319,7 +319,7 @@ fn boot_failed(f: &mut Formatter<'_>, failure: &Failure, heard: Heard, holds: Ho
             }
             _ => write!(
                 f,
-                "cannot start: {failure} ({holds}, then say it with sd_notify, or use --ready after=2s)"
+                "cannot start: {failure} ({holds}, then say it with sd_notify, or use --ready after=2s; see srvwrap check)"
             ),
         },
         (Fault::Late(limit), Heard::Words) => write!(

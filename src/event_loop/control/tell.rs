@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::core::{Answer, Deployed, Notice, Status, Time};
 use crate::event_loop::EventLoop;
+use crate::event_loop::workers::Process;
 use crate::sys::children::Pid;
 use crate::sys::measure;
 use crate::wire::control::message::{self, Event, History, Outcome};
@@ -38,6 +39,7 @@ impl EventLoop {
                 .map_or_else(|| "its worker is to be replaced".into(), |failure| failure.to_string()),
         });
         let workers = workers.into_iter().map(|worker| {
+            let process = self.workers.find(worker.worker);
             let usage = i32::try_from(worker.pid).ok().and_then(Pid::new).and_then(measure::usage);
             Worker {
                 slot: worker.slot,
@@ -53,6 +55,7 @@ impl EventLoop {
                 rss_bytes: usage.map(|usage| usage.rss_bytes),
                 cpu: usage.map(|usage| usage.cpu),
                 said: worker.said,
+                ignored: process.map_or(0, Process::ignored_lines),
             }
         });
         json::write(&status::Status {

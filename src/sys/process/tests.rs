@@ -251,7 +251,11 @@ fn every_way_of_not_being_executable_is_told_by_its_name() {
         ("./plain/x", "cannot execute ./plain/x: Not a directory", not_executable),
         ("./plain", "cannot execute ./plain: Permission denied", not_executable),
         ("./directory", "cannot execute ./directory: it is a directory", not_executable),
-        ("./garbage", "cannot execute ./garbage: Exec format error", not_executable),
+        (
+            "./garbage",
+            "cannot execute ./garbage: Exec format error (a script has to begin with #! and its interpreter)",
+            not_executable,
+        ),
         (
             "./orphan",
             "cannot execute ./orphan: its interpreter /no/such/interpreter is missing",
@@ -268,7 +272,11 @@ fn every_way_of_not_being_executable_is_told_by_its_name() {
         ("/nowhere:plain", "good", "cannot find program good in PATH, but ./good exists"),
         ("/nowhere:plain:", "plain", "cannot execute plain: Permission denied"),
         (":/usr/bin", "orphan", "cannot execute orphan: its interpreter /no/such/interpreter is missing"),
-        (":directory", "garbage", "cannot execute garbage: Exec format error"),
+        (
+            ":directory",
+            "garbage",
+            "cannot execute garbage: Exec format error (a script has to begin with #! and its interpreter)",
+        ),
         (":directory", "refused", "cannot execute refused: Permission denied"),
         ("directory:", "refused", "cannot execute refused: Permission denied"),
     ] {

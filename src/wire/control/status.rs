@@ -64,6 +64,9 @@ pub(crate) struct Worker {
     pub(crate) cpu: Option<Duration>,
     /// What it said last with `status`; empty where it never did.
     pub(crate) said: String,
+    /// Lines on its notice descriptor that are not known, or too long.
+    #[serde(rename = "ignored_lines", default)]
+    pub(crate) ignored: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

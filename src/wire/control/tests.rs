@@ -149,6 +149,7 @@ fn status() -> Status {
             rss_bytes: Some(1 << 40),
             cpu: Some(Duration::from_millis(70)),
             said: "busy".to_string(),
+            ignored: 5,
         }],
         waiting: vec![Waiting {
             slot: 0,

@@ -25,7 +25,8 @@ fn who_is_to_speak_in_datagrams_is_told_so_and_nothing_of_the_notice_fd() {
         assert_eq!(
             mute(heard, &["[::]:8000"]),
             "cannot start: worker 3 (pid 4711) did not say READY=1 on NOTIFY_SOCKET within 60s (srvwrap holds \
-             [::]:8000: take it over by LISTEN_FDS, then say it with sd_notify, or use --ready after=2s)"
+             [::]:8000: take it over by LISTEN_FDS, then say it with sd_notify, or use --ready after=2s; see srvwrap \
+             check)"
         );
         assert_eq!(
             mute(heard, &[]),
@@ -76,7 +77,8 @@ pub(super) fn boots() -> Vec<(Notice, &'static str)> {
         (
             boot_failed(Fault::Late(seconds(60)), Heard::Nothing, &one),
             "cannot start: worker 3 (pid 4711) said nothing on its notice fd within 60s (srvwrap holds [::]:8000: listen on \
-             the descriptor in LISTEN_FD, then write online to the descriptor in NOTIFY_FD, or use --ready after=2s)",
+             the descriptor in LISTEN_FD, then write the line online to that in NOTIFY_FD, or use --ready after=2s; see \
+             srvwrap check)",
         ),
         (
             boot_failed(Fault::Late(seconds(60)), Heard::Nothing, &[]),

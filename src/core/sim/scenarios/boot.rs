@@ -60,7 +60,8 @@ fn a_boot_in_which_nothing_is_said_ends_with_1_after_the_online_timeout() {
         stage.told(),
         [
             "cannot start: worker 0 (pid 101) said nothing on its notice fd within 60s (srvwrap holds [::]:8000: \
-            listen on the descriptor in LISTEN_FD, then write online to the descriptor in NOTIFY_FD, or use --ready after=2s)"
+            listen on the descriptor in LISTEN_FD, then write the line online to that in NOTIFY_FD, or use --ready \
+            after=2s; see srvwrap check)"
         ]
     );
     assert_eq!(stage.retired().len(), 3);

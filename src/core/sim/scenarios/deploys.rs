@@ -31,7 +31,7 @@ fn old_workers_are_told_when_all_new_ones_are_online_and_the_answer_comes_when_t
         stage.told(),
         [
             "worker 1 (pid 102) did not end within its limit after signal 15 (TERM): killed \
-                (--stop-timeout gives more time, --stop-signal another signal)",
+                (an open connection may hold it; --stop-timeout gives more time, --stop-signal another signal)",
             "deploy 2 done after 31s with 2 workers"
         ]
     );
