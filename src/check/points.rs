@@ -17,10 +17,11 @@ use std::time::Duration;
 
 use crate::signal_names::signal_name;
 
+use super::connection::ANSWER_LIMIT;
 use super::seen::{Answer, Ended, Purpose, Seen};
 use beginning::{accepts, online, second_connection};
 use finishing::{drain, eof, idle, in_flight, shutdown, status};
-pub(super) use sharing::BUSY;
+pub(super) use sharing::is_busy;
 use sharing::{leaks, listener, nonblocking, nonblocking_while_serving, words};
 
 /// What is judged, in the order of the report.
@@ -123,8 +124,9 @@ impl Point {
             }
             Point::Nonblocking => Purpose::Orphaned,
             Point::Listener => seen.shut.first().map_or(Purpose::Serving, |(_, purpose)| *purpose),
+            Point::Shutdown => seen.by_itself.map_or(Purpose::Serving, |end| end.purpose),
             Point::Online | Point::Accepts | Point::SecondConnection => Purpose::Serving,
-            Point::Shutdown | Point::Status | Point::Leaks | Point::Words => Purpose::Serving,
+            Point::Status | Point::Leaks | Point::Words => Purpose::Serving,
         }
     }
 }
@@ -155,7 +157,7 @@ fn found(point: Point, seen: &Seen) -> Finding {
         Point::Listener => listener(seen),
     };
     let output = if verdict == Verdict::Fail {
-        seen.outputs[point.purpose(seen) as usize].clone()
+        seen.written[point.purpose(seen) as usize].lines.clone()
     } else {
         Vec::new()
     };
@@ -185,16 +187,14 @@ fn fail(seen: impl Into<String>, change: &str) -> Judged {
     Judged { verdict: Verdict::Fail, seen: seen.into(), change: Some(change.to_string()) }
 }
 
-fn crashed(seen: &Seen) -> Option<String> {
-    seen.crash.map(|(after, how)| format!("ended {} after {}", ending(how), time(after)))
-}
-
 fn answered(answer: &Answer, path: &str) -> String {
     match answer {
         Answer::Whole { status, after, .. } => format!("GET {path} answered {status} after {}", time(*after)),
-        Answer::Half => "accepted; the answer has no end".to_string(),
+        Answer::Half => {
+            format!("accepted; the answer to GET {path} had no end within {}", time(ANSWER_LIMIT))
+        }
         Answer::NotHttp => "accepted; what it answers is not HTTP".to_string(),
-        Answer::Silent => format!("accepted; GET {path} not answered"),
+        Answer::Silent => format!("accepted; GET {path} was not answered within {}", time(ANSWER_LIMIT)),
         Answer::Cut => "accepted, and closed before the end of an answer".to_string(),
         Answer::Waiting => "not accepted".to_string(),
         Answer::Refused(why) => format!("no connection: {why}"),
