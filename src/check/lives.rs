@@ -163,6 +163,9 @@ fn serving(bench: &mut Bench, seen: &mut Seen) -> Result<(), Cut> {
         seen.holders = unless_ended(&life, Purpose::Serving, seen, holders);
         if seen.by_itself.is_some() {
             seen.end = Tried::not(ENDED);
+            let was_served = seen.second.seen().is_some_and(|second| seen.is_served(&second.answer));
+            let because = why_no_connection(seen).filter(|_| !was_served);
+            seen.second = because.map_or(seen.second.clone(), Tried::Not);
         } else {
             life.tell();
             seen.end = Tried::Seen(life.end(seen.stop_timeout)?);

@@ -100,7 +100,7 @@ pub(super) fn accepts(seen: &Seen) -> Judged {
 
 const ACCEPT: &str = "accept on the descriptor in LISTEN_FD, or LISTEN_FD_0, LISTEN_FD_1, … for several";
 
-/// A wait that a client would notice.
+/// A wait that a client would notice, beside the time that an answer takes.
 const LATE: Duration = Duration::from_secs(2);
 
 pub(super) fn second_connection(seen: &Seen) -> Judged {
@@ -111,7 +111,7 @@ pub(super) fn second_connection(seen: &Seen) -> Judged {
     let first =
         if second.first_was_answered { "an idle one is open" } else { "one that sends nothing is open" };
     let text = format!("{}, while {first}", answered(&second.answer, &seen.path));
-    let is_late = matches!(second.answer, Answer::Whole { after, .. } if after > LATE);
+    let is_late = matches!(second.answer, Answer::Whole { after, .. } if after > LATE + seen.answer_time());
     match (seen.is_served(&second.answer), second.first_was_answered) {
         (true, _) if !is_late => {
             if seen.http().is_some() {
