@@ -318,7 +318,8 @@ impl<'a> Life<'a> {
     }
 
     /// How it has ended, where nobody had told it to.
-    pub(super) fn by_itself(&self, purpose: Purpose) -> Option<ByItself> {
+    pub(super) fn by_itself(&mut self, purpose: Purpose) -> Option<ByItself> {
+        self.see_deaths();
         let (at, how) = self.ended.filter(|_| self.by_itself)?;
         let online = self.heard.online.map(|(online, _)| online);
         Some(ByItself {

@@ -132,10 +132,10 @@ fn mend(bench: &mut Bench, purpose: Purpose, seen: &mut Seen) -> Result<(), Cut>
     Ok(())
 }
 
-/// What has come of a life, unless that has ended by itself: then nothing else is due to what was tried.
-fn unless_ended<T>(life: &Life<'_>, purpose: Purpose, seen: &mut Seen, tried: Tried<T>) -> Tried<T> {
+/// Whether nobody had asked for its end, if it has come: then no other life is made.
+fn has_ended(life: &mut Life<'_>, purpose: Purpose, seen: &mut Seen) -> bool {
     seen.by_itself = seen.by_itself.or_else(|| life.by_itself(purpose));
-    if seen.by_itself.is_some() { Tried::not(ENDED) } else { tried }
+    seen.by_itself.is_some()
 }
 
 fn serving(bench: &mut Bench, seen: &mut Seen) -> Result<(), Cut> {
@@ -153,20 +153,17 @@ fn serving(bench: &mut Bench, seen: &mut Seen) -> Result<(), Cut> {
             seen.own_ports = own_ports(&life);
         }
         seen.second = second(&mut life, seen)?;
-        let holders = Tried::Seen(holders(&life));
+        let holders = holders(&life);
         drop(kept);
         let online = match seen.begun {
             Begun::Online { after, .. } => life.born + after,
             _ => now(),
         };
         pass(&mut life, online + ALONE)?;
-        seen.holders = unless_ended(&life, Purpose::Serving, seen, holders);
-        if seen.by_itself.is_some() {
-            seen.end = Tried::not(ENDED);
-            let was_served = seen.second.seen().is_some_and(|second| seen.is_served(&second.answer));
-            let because = why_no_connection(seen).filter(|_| !was_served);
-            seen.second = because.map_or(seen.second.clone(), Tried::Not);
+        if has_ended(&mut life, Purpose::Serving, seen) {
+            (seen.end, seen.holders) = (Tried::not(ENDED), Tried::not(ENDED));
         } else {
+            seen.holders = Tried::Seen(holders);
             life.tell();
             seen.end = Tried::Seen(life.end(seen.stop_timeout)?);
         }
@@ -235,9 +232,9 @@ fn in_flight(bench: &mut Bench, seen: &mut Seen) -> Result<(), Cut> {
         return Ok(());
     }
     let mut life = Life::start(bench, 2)?;
-    let tried =
+    seen.in_flight =
         if life.begin()?.is_online() { ask_and_tell(&mut life, seen)? } else { Tried::not(NOT_ONLINE_AGAIN) };
-    seen.in_flight = unless_ended(&life, Purpose::InFlight, seen, tried);
+    has_ended(&mut life, Purpose::InFlight, seen);
     leave(life, Purpose::InFlight, seen);
     mend(bench, Purpose::InFlight, seen)
 }
@@ -283,9 +280,9 @@ fn idle(bench: &mut Bench, seen: &mut Seen) -> Result<(), Cut> {
 
 fn idle_once(bench: &mut Bench, seen: &mut Seen) -> Result<(), Cut> {
     let mut life = Life::start(bench, 3)?;
-    let tried =
+    seen.idle =
         if life.begin()?.is_online() { follow_up(&mut life, seen)? } else { Tried::not(NOT_ONLINE_AGAIN) };
-    seen.idle = unless_ended(&life, Purpose::Idle, seen, tried);
+    has_ended(&mut life, Purpose::Idle, seen);
     leave(life, Purpose::Idle, seen);
     mend(bench, Purpose::Idle, seen)
 }
@@ -346,12 +343,13 @@ fn flagged(bench: &mut Bench, seen: &mut Seen) -> Result<(), Cut> {
     let mut life = Life::start(bench, 4)?;
     let serves = life.begin()?.is_online() && seen.is_served(&visit(&mut life, seen)?);
     let usual_load = load(&mut life)?;
-    // What it does from here on is due to the flag.
-    let tried =
-        if serves { Tried::Seen(()) } else { Tried::not("it did not serve when it was started again") };
-    seen.flagged = match unless_ended(&life, Purpose::Flagged, seen, tried) {
-        Tried::Seen(()) => Tried::Seen(set_flag(&mut life, usual_load, seen)?),
-        Tried::Not(because) => Tried::Not(because),
+    seen.flagged = if has_ended(&mut life, Purpose::Flagged, seen) {
+        Tried::not(ENDED)
+    } else if serves {
+        // What it does from here on is due to the flag.
+        Tried::Seen(set_flag(&mut life, usual_load, seen)?)
+    } else {
+        Tried::not("it did not serve when it was started again")
     };
     leave(life, Purpose::Flagged, seen);
     mend(bench, Purpose::Flagged, seen)
@@ -408,8 +406,8 @@ fn orphaned(bench: &mut Bench, seen: &mut Seen) -> Result<(), Cut> {
     let begun = life.begin()?;
     if let Some(because) = why_not_behind {
         seen.behind = Tried::Not(because);
-        let eof = lose_srvwrap(&mut life, &begun, seen)?;
-        seen.eof = unless_ended(&life, Purpose::Orphaned, seen, eof);
+        seen.eof = lose_srvwrap(&mut life, &begun, seen)?;
+        has_ended(&mut life, Purpose::Orphaned, seen);
     } else {
         let behind = behind(&mut life, begun.clone(), seen)?;
         seen.eof = if behind.begun.is_online() {

@@ -18,7 +18,7 @@ use std::time::Duration;
 use crate::signal_names::signal_name;
 
 use super::connection::ANSWER_LIMIT;
-use super::seen::{Answer, Ended, Purpose, Seen};
+use super::seen::{Answer, ENDED, Ended, NO_LISTENER, Purpose, Seen};
 use beginning::{accepts, online, second_connection};
 use finishing::{drain, eof, idle, in_flight, shutdown, status};
 pub(super) use sharing::is_busy;
@@ -113,6 +113,11 @@ impl Point {
         }
     }
 
+    /// Whether what ends by itself may fail here because of that alone.
+    fn needs_life(self) -> bool {
+        !matches!(self, Point::Online | Point::Shutdown | Point::Leaks | Point::Words | Point::Listener)
+    }
+
     /// The life in which it was seen.
     fn purpose(self, seen: &Seen) -> Purpose {
         match self {
@@ -141,7 +146,17 @@ pub(super) fn worst(findings: &[Finding]) -> Verdict {
 }
 
 fn found(point: Point, seen: &Seen) -> Finding {
-    let Judged { verdict, seen: text, change } = match point {
+    let Judged { verdict, seen: text, change } = judged(point, seen);
+    let output = if verdict == Verdict::Fail {
+        seen.written[point.purpose(seen) as usize].lines.clone()
+    } else {
+        Vec::new()
+    };
+    Finding { point, verdict, seen: text, change, output }
+}
+
+fn judged(point: Point, seen: &Seen) -> Judged {
+    let judged = match point {
         Point::Online => online(seen),
         Point::Accepts => accepts(seen),
         Point::SecondConnection => second_connection(seen),
@@ -156,12 +171,11 @@ fn found(point: Point, seen: &Seen) -> Finding {
         Point::Nonblocking => nonblocking(seen),
         Point::Listener => listener(seen),
     };
-    let output = if verdict == Verdict::Fail {
-        seen.written[point.purpose(seen) as usize].lines.clone()
-    } else {
-        Vec::new()
-    };
-    Finding { point, verdict, seen: text, change, output }
+    let is_due_to_end = seen.by_itself.is_some() && point.needs_life();
+    if is_due_to_end && judged.verdict != Verdict::Ok && judged.seen != NO_LISTENER {
+        return not_tried(ENDED);
+    }
+    judged
 }
 
 /// A finding in the making.

@@ -54,7 +54,7 @@ pub(super) struct Seen {
     pub(super) second: Tried<Second>,
     pub(super) holders: Tried<Vec<Holder>>,
     pub(super) end: Tried<End>,
-    /// No life follows on one that has ended so.
+    /// No life follows on one that has ended so, and what else went wrong may be due to that.
     pub(super) by_itself: Option<ByItself>,
     pub(super) in_flight: Tried<InFlight>,
     pub(super) idle: Tried<Idle>,

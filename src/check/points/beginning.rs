@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::core::Ready;
 
-use super::super::seen::{Answer, Begun, ENDED, NO_LISTENER, NOT_ONLINE, Purpose, Seen, Tried, Voice};
+use super::super::seen::{Answer, Begun, NO_LISTENER, NOT_ONLINE, Purpose, Seen, Tried, Voice};
 use super::{Judged, advice, answered, ending, fail, not_tried, ok, time};
 
 const SAY_ONLINE: &str = "write \"online\" and a newline to the descriptor in NOTIFY_FD once you accept connections, and \
@@ -71,11 +71,6 @@ pub(super) fn accepts(seen: &Seen) -> Judged {
     }
     if seen.knocks.is_empty() {
         return not_tried(NO_LISTENER);
-    }
-    let is_answered = |answer: &Answer| matches!(answer, Answer::Whole { .. } | Answer::NotHttp);
-    let has_ended = seen.by_itself.is_some_and(|end| end.purpose == Purpose::Serving);
-    if has_ended && !seen.knocks.iter().all(|knock| is_answered(&knock.answer)) {
-        return not_tried(ENDED);
     }
     let ports: Vec<String> = seen.own_ports.iter().map(u16::to_string).collect();
     if let Some(knock) = seen.knocks.iter().find(|knock| !knock.answer.is_accepted()) {
