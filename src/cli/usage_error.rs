@@ -131,7 +131,7 @@ fn write_both_forms(f: &mut fmt::Formatter<'_>, options: &[OsString], name: &OsS
     write!(f, "; a program of that name is run with: srvwrap {options} -- {shown_name}")
 }
 
-/// A word as an error shows it: on one line, whatever is in it, and to a shell the same word, as far as it can be typed.
+/// A word as an error shows it: on one line, whatever is in it, and to a shell the same word, as far as that goes.
 pub(crate) fn shown(word: &OsStr) -> String {
     let is_quoted = word.is_empty() || word.as_bytes().iter().any(|byte| b" \"\\$`'&();<>|*".contains(byte));
     let mut text = String::new();
