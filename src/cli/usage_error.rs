@@ -133,7 +133,7 @@ fn write_both_forms(f: &mut fmt::Formatter<'_>, options: &[OsString], name: &OsS
 
 /// A word as an error shows it: on one line, whatever is in it, and to a shell the same word, as far as that goes.
 pub(crate) fn shown(word: &OsStr) -> String {
-    let is_quoted = word.is_empty() || word.as_bytes().iter().any(|byte| b" \"\\$`'&();<>|*".contains(byte));
+    let is_quoted = word.is_empty() || word.as_bytes().iter().any(|byte| b" \"\\$`'&();<>|".contains(byte));
     let mut text = String::new();
     for chunk in word.as_bytes().utf8_chunks() {
         for character in chunk.valid().chars() {

@@ -180,7 +180,8 @@ fn an_end_that_nobody_asked_for_is_the_only_fault_whatever_else_went_wrong_by_it
             seen.by_itself = Some(by_itself(Purpose::Serving));
         };
         assert_eq!(faults(ended), [(Point::Shutdown, Verdict::Fail)]);
-        assert_eq!(seen_of(Point::Accepts, ended), ENDED);
+        let accepts = seen_of(Point::Accepts, ended);
+        assert!(accepts == ENDED || answer == Answer::Cut, "{accepts}");
         let text = "ended with status 1, 3ms after it was online, though nobody had told it to";
         assert_eq!(seen_of(Point::Shutdown, ended), text);
     }
