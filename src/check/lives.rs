@@ -111,7 +111,7 @@ fn why_no_answer(seen: &Seen) -> Option<Cow<'static, str>> {
         Some(answer) if answer.is_late() => {
             Some(format!("GET {} was not answered within {}", seen.path, time(ANSWER_LIMIT)).into())
         }
-        _ => Some(NO_HTTP.into()),
+        Some(_) | None => Some(NO_HTTP.into()),
     })
 }
 
@@ -155,10 +155,7 @@ fn serving(bench: &mut Bench, seen: &mut Seen) -> Result<(), Cut> {
         seen.second = second(&mut life, seen)?;
         let holders = holders(&life);
         drop(kept);
-        let online = match seen.begun {
-            Begun::Online { after, .. } => life.born + after,
-            _ => now(),
-        };
+        let online = if let Begun::Online { after, .. } = seen.begun { life.born + after } else { now() };
         pass(&mut life, online + ALONE)?;
         if has_ended(&mut life, Purpose::Serving, seen) {
             (seen.end, seen.holders) = (Tried::not(ENDED), Tried::not(ENDED));

@@ -251,7 +251,7 @@ fn a_shutdown_is_judged_by_what_is_left() {
 fn what_is_lost_at_the_end_fails_and_what_may_be_is_advice() {
     let in_flight = |answer| {
         faults(|seen| {
-            seen.in_flight = Tried::Seen(InFlight::Asked { before: Some(MOMENT), early: false, answer })
+            seen.in_flight = Tried::Seen(InFlight::Asked { before: Some(MOMENT), early: false, answer });
         })
     };
     for answer in [Answer::Cut, Answer::Half, Answer::Silent, Answer::NotHttp] {
