@@ -4,15 +4,14 @@
 
 mod beginning;
 mod by_itself;
+mod examples;
 mod finishing;
 mod report;
 mod sharing;
 
-use std::ffi::OsString;
-
 use serde_json::Value;
 
-use crate::harness::examples::{ALL, Language, python_itself};
+use crate::harness::examples::python_itself;
 use crate::harness::{command, write_file};
 
 /// Keeps every rule, with a thread for each connection.
@@ -133,29 +132,4 @@ fn a_program_that_keeps_every_rule_has_no_fault() {
     assert_eq!((checked.code, &checked.report["verdict"]), (0, &Value::from("ok")));
     assert_eq!(checked.point("online")["rules"], serde_json::json!(["W8"]));
     assert_eq!(checked.report["program"][1], "server.py");
-}
-
-/// What `clients/` shows is right in every point.
-#[test]
-fn every_example_in_every_language_that_is_here_has_no_fault() {
-    for language in ALL {
-        keeps_every_rule(language);
-    }
-}
-
-fn keeps_every_rule(language: &Language) {
-    let Some(words) = language.with(&["--json", "--path", "/slow", "-p", "127.0.0.1:0", "--"]) else {
-        return;
-    };
-    let words: Vec<OsString> = [OsString::from("check")].into_iter().chain(words).collect();
-    let words: Vec<&str> = words.iter().map(|word| word.to_str().expect("a text")).collect();
-    let directory = tempfile::tempdir().unwrap();
-    let checked = report(&command::told(directory.path(), &words));
-    let name = language.name;
-    assert_eq!(
-        (checked.faults(), checked.not_tried()),
-        (language.advice.iter().map(ToString::to_string).collect(), Vec::new()),
-        "{name}: {:#}",
-        checked.report
-    );
 }

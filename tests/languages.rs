@@ -67,6 +67,25 @@ fn sh_serves_and_finishes() {
     is_replaced_when_it_says_offline(&program);
 }
 
+/// What there is a test of for each language.
+const KINDS: [(&str, &str); 3] = [
+    ("serves_and_finishes", include_str!("languages.rs")),
+    ("has_no_fault", include_str!("check/examples.rs")),
+    ("keeps_its_part_of_every_session", include_str!("sessions/clients.rs")),
+];
+
+#[test]
+fn no_language_is_without_its_tests() {
+    for name in examples::ALL.map(|language| language.name) {
+        for (kind, file) in KINDS {
+            let head = format!("#[test]\nfn {}_{kind}() {{\n", name.to_lowercase());
+            let body = file.split_once(&head).and_then(|(_, rest)| rest.split_once("\n}\n"));
+            let example = format!("examples::{}", name.to_uppercase());
+            assert!(body.is_some_and(|(body, _)| body.contains(&example)), "{name} has no test that {kind}");
+        }
+    }
+}
+
 fn serves_and_finishes(language: &Language) {
     let Some(program) = language.with(&[]) else { return };
     serves_survives_a_deploy_and_drains(&program);

@@ -66,7 +66,7 @@ fn no_request_is_lost_in_deploys_from_one_language_to_another() {
     let ring: Vec<Vec<OsString>> = languages.filter_map(|language| language.program()).collect();
     let Some(first) = ring.first() else { return };
     let (srvwrap, targets) = three_workers(first);
-    no_request_is_lost_around(&ring, srvwrap, &targets);
+    no_request_is_lost_around(ring, srvwrap, &targets);
 }
 
 /// The same with the socket on descriptor 0, where some languages need it and all take it.
@@ -77,24 +77,13 @@ fn no_request_is_lost_in_deploys_from_one_language_to_another_on_descriptor_0() 
     let options = ["-n", "2", "-p", "0", "--protocol", "stdin"].map(OsString::from);
     let mut srvwrap = srvwrap(options.iter().chain(first)).env("PYTHONDONTWRITEBYTECODE", "1").online();
     let target = Target::Port(srvwrap.port());
-    no_request_is_lost_around(&ring, srvwrap, &[target]);
+    no_request_is_lost_around(ring, srvwrap, &[target]);
 }
 
-fn no_request_is_lost_around(ring: &[Vec<OsString>], srvwrap: Srvwrap, targets: &[Target]) {
-    let load = Load::begin(targets);
-    let next = ring.iter().cycle().skip(1).take(ring.len());
-    for (generation, program) in (2..).zip(next) {
-        load.wait_for_generation(generation - 1);
-        let program = program.iter().map(|word| word.to_str().expect("a path of ours"));
-        let arguments: Vec<&str> = ["deploy", "--"].into_iter().chain(program).collect();
-        let told = command::told(srvwrap.path(), &arguments);
-        assert_eq!(told.code, 0, "{arguments:?}: {told:?}");
-        load.wait_for_generation(generation);
-    }
-    let report = load.end();
+fn no_request_is_lost_around(mut ring: Vec<Vec<OsString>>, srvwrap: Srvwrap, targets: &[Target]) {
+    ring.rotate_left(1);
+    let (report, _) = Load::begin(targets).through_programs(srvwrap, &ring);
     assert_eq!(report.failures, [], "of {} requests", report.answers);
-    let log = srvwrap.stop();
-    assert!(!log.contains("killed"), "{log}");
 }
 
 /// All that a deploy can be told to do, by the command: at once and rolling, baked, failing at once, failing when two

@@ -244,14 +244,9 @@ fn a_deploy_from_one_of_them_to_another_loses_nothing() {
     ];
     let mut srvwrap = serving(&["node", programs[0]]).env("NODE_PATH", modules).online();
     let load = load(&mut srvwrap);
-    for (generation, program) in (2..).zip(&programs[1..]) {
-        load.wait_for_generation(generation - 1);
-        let told = command::told(srvwrap.path(), &["deploy", "--", "node", program]);
-        assert_eq!(told.code, 0, "{program}: {told:?}");
-    }
-    load.wait_for_generation(programs.len() as u32);
-    has_lost_nothing(load);
-    stopped_well(srvwrap);
+    let others: Vec<_> = programs[1..].iter().map(|file| vec!["node".into(), file.into()]).collect();
+    let (report, _) = load.through_programs(srvwrap, &others);
+    assert_eq!(report.failures, [], "of {} requests", report.answers);
 }
 
 const NUMBERED: &str = r"

@@ -10,9 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 
-use crate::harness::process::{
-    as_process_one, bit, children_of, only_child, plain_signals, signal_set, state, under,
-};
+use crate::harness::process::{as_process_one, bit, children_of, only_child, signal_set, state, under};
 use crate::harness::{BINARY, Srvwrap, Starting, before_exec, is_alive, require, srvwrap, wait_until};
 
 /// Leaves orphans behind, each of which waits for somebody to open the fifo `gate`; then serves.
@@ -164,8 +162,7 @@ fn a_term_that_was_blocked_before_srvwrap_began_stops_it_cleanly() {
 #[test]
 fn term_at_any_early_moment_leaves_no_worker() {
     for step in 0..30 {
-        let mut srvwrap =
-            srvwrap(["-n", "20", "--ready", "exec", "sleep", "1000"]).with(plain_signals).start();
+        let mut srvwrap = srvwrap(["-n", "20", "--ready", "exec", "sleep", "1000"]).start();
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_micros(step * 400) {}
         let pid = srvwrap.pid() as i32;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   page ── sessions ──┬── against_srvwrap:  the test is the workers     (puppet)
-//!                      └── against_workers:  the test is srvwrap         (acted)
+//!                      └── against_workers:  the test is srvwrap         (acted), for each of clients
 //! ```
 //!
 //! What a session does not show is in the modules about one promise each; the bytes of messages are in
@@ -11,6 +11,7 @@
 mod acted;
 mod against_srvwrap;
 mod against_workers;
+mod clients;
 mod lines;
 mod page;
 mod puppet;
@@ -23,8 +24,7 @@ use std::time::{Duration, Instant};
 use against_workers::Outcome;
 use page::{Session, sessions};
 
-use crate::harness::examples::{self, Language};
-use crate::harness::{PATIENCE, require};
+use crate::harness::{PATIENCE, examples, require};
 
 /// A limit of the page is what a machine takes that has nothing else to do.
 const SLACK: u32 = 12;
@@ -195,60 +195,4 @@ fn srvwrap_keeps_its_part_of_every_session() {
         outcomes.filter_map(Result::err).map(|(title, why)| format!("{title}\n  {why}")).collect()
     });
     assert!(failed.is_empty(), "{}", failed.join("\n"));
-}
-
-/// The languages beside each other, the sessions one after the other.
-#[test]
-fn every_client_keeps_its_part_of_every_session() {
-    let failed: Vec<String> = thread::scope(|scope| {
-        let play = |language: &'static Language| {
-            let named = thread::Builder::new().name(format!("the sessions in {}", language.name));
-            named.spawn_scoped(scope, || failures(language)).expect("a thread can be started")
-        };
-        let players: Vec<_> = examples::ALL.into_iter().map(play).collect();
-        players.into_iter().flat_map(|player| player.join().expect("it says what fails")).collect()
-    });
-    assert!(failed.is_empty(), "{}", failed.join("\n"));
-}
-
-/// Plays them all, and says which rules were passed.
-fn failures(language: &Language) -> Vec<String> {
-    if language.program().is_none() {
-        return Vec::new();
-    }
-    let (mut passed, mut failed) = (BTreeSet::new(), BTreeSet::new());
-    let mut failures = Vec::new();
-    let sessions = sessions();
-    for session in sessions.iter().filter(|session| session.is_for_workers()) {
-        if !against_workers::is_for(language, session) {
-            eprintln!(
-                "{}: not for it, as it takes its listener on descriptor 0: {}",
-                language.name,
-                session.title()
-            );
-            continue;
-        }
-        let rules = session.rules.iter().map(String::as_str);
-        match played(language, session) {
-            Ok(()) => passed.extend(rules),
-            Err(why) => {
-                failures.push(format!("{}, {}\n  {why}", language.name, session.title()));
-                failed.extend(rules);
-            }
-        }
-    }
-    eprintln!("{}: passed {}", language.name, page::in_order(&(&passed - &failed)).join(" "));
-    failures
-}
-
-/// Again where the test was too slow to tell.
-fn played(language: &Language, session: &Session) -> Result<(), String> {
-    for _ in 0..10 {
-        match against_workers::play(session, language) {
-            Outcome::Passed => return Ok(()),
-            Outcome::Failed(why) => return Err(why),
-            Outcome::TooSlow => {}
-        }
-    }
-    Err("ten times this machine was too busy to tell".to_owned())
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::process::{bit, children_of, only_child, plain_signals, signal_set, state, under};
+use crate::harness::process::{bit, children_of, only_child, signal_set, state, under};
 use crate::harness::terminal::in_terminal;
 use crate::harness::{BINARY, Srvwrap, before_exec, is_alive, srvwrap, wait_until, write_file};
 
@@ -29,7 +29,7 @@ fn read(srvwrap: &Srvwrap, file: &str) -> String {
 /// Managers send TERM again and again; programs take a second one for "at once".
 #[test]
 fn a_repeated_term_is_one_stop_and_tells_the_workers_once() {
-    let mut srvwrap = srvwrap(["./worker"]).with(plain_signals).file("worker", UNHURRIED).online();
+    let mut srvwrap = srvwrap(["./worker"]).file("worker", UNHURRIED).online();
     srvwrap.signal(Signal::SIGTERM);
     srvwrap.wait_for("TERM: stopping 1 worker");
     srvwrap.signal(Signal::SIGTERM);
@@ -86,7 +86,7 @@ fn a_second_int_kills_only_a_second_after_the_first() {
 fn a_second_int_also_kills_what_workers_have_left_behind() {
     let worker = "setsid sh -c 'trap \"echo told >told\" TERM; echo >there; while :; do sleep 0.05; done' & \
                   until [ -e there ]; do sleep 0.01; done; echo online >&3; exec sleep 1000";
-    let mut srvwrap = srvwrap(["sh", "-c", worker]).with(plain_signals).online();
+    let mut srvwrap = srvwrap(["sh", "-c", worker]).online();
     srvwrap.signal(Signal::SIGINT);
     let begun = Instant::now();
     wait_until("what was left behind is told", || !read(&srvwrap, "told").is_empty());
@@ -148,7 +148,7 @@ fn hup_deploys_the_same_program_in_the_same_environment() {
 /// What srvwrap does to its own signals, and what Rust's runtime does to PIPE before `main`, is not the workers'.
 #[test]
 fn a_worker_has_no_signal_blocked_or_ignored() {
-    let srvwrap = &mut srvwrap(["--ready", "exec", "sleep", "1000"]).with(plain_signals).online();
+    let srvwrap = &mut srvwrap(["--ready", "exec", "sleep", "1000"]).online();
     let pid = srvwrap.worker_pids()[&0];
     assert_eq!(["SigBlk", "SigIgn", "SigCgt"].map(|set| signal_set(pid, set)), [0, 0, 0]);
 }
@@ -156,7 +156,6 @@ fn a_worker_has_no_signal_blocked_or_ignored() {
 #[test]
 fn a_worker_has_those_signals_blocked_and_ignored_that_srvwrap_was_started_with() {
     let mut srvwrap = srvwrap(["-n", "2", "--ready", "exec", "sleep", "1000"])
-        .with(plain_signals)
         .with(|command| {
             before_exec(command, || {
                 // SAFETY: system calls on a set on this stack.
@@ -240,7 +239,6 @@ fn the_terminals_hang_up_is_a_graceful_stop() {
         "trap 'echo told >told; exit 0' TERM; echo $$ >pid; echo online >&3; while :; do sleep 0.02; done";
     let mut command = Command::new(BINARY);
     command.args(["sh", "-c", worker]).current_dir(directory.path()).env("PWD", directory.path());
-    plain_signals(&mut command);
     let mut terminal = in_terminal(command);
     terminal.wait_for("workers online: 1");
     let pid = std::fs::read_to_string(directory.path().join("pid")).unwrap().trim().parse().unwrap();

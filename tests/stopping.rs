@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::process::{plain_signals, state};
+use crate::harness::process::state;
 use crate::harness::{Srvwrap, is_alive, require, srvwrap, wait_until};
 
 /// Ends only by KILL.
@@ -32,7 +32,7 @@ fn told(options: &[&str], word: &str) -> String {
         trap 'echo INT >>told' INT; trap 'echo TERM >>told' TERM; trap 'echo USR1 >>told' USR1; echo \"$WORD\" >&3
         while ! grep -q shutdown told 2>/dev/null; do sleep 0.02; done; echo >seen; until [ -e end ]; do sleep 0.02; done";
     let words = options.iter().copied().chain(["sh", "-c", worker]);
-    let mut srvwrap = srvwrap(words).env("WORD", word).with(plain_signals).online();
+    let mut srvwrap = srvwrap(words).env("WORD", word).online();
     srvwrap.signal(Signal::SIGTERM);
     wait_until("the line is read", || !read(&srvwrap, "seen").is_empty());
     // A signal is sent before the CONT that follows it, and both before anything else is read.
@@ -111,8 +111,7 @@ fn a_stop_timeout_of_zero_kills_at_once() {
 #[test]
 fn a_stop_while_booting_ends_with_0() {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
-        let mut srvwrap =
-            srvwrap(["-n", "2", "sh", "-c", "echo here; exec sleep 1000"]).with(plain_signals).start();
+        let mut srvwrap = srvwrap(["-n", "2", "sh", "-c", "echo here; exec sleep 1000"]).start();
         srvwrap.wait_for_times("here", 2);
         srvwrap.signal(signal);
         assert_eq!(srvwrap.exit_code(), 0, "{signal}: {}", srvwrap.log());
@@ -123,7 +122,7 @@ fn a_stop_while_booting_ends_with_0() {
 #[test]
 fn a_stop_while_a_hundred_workers_are_being_made_leaves_none() {
     let words = ["-n", "100", "sh", "-c", "echo here $$; exec sleep 1000"];
-    let mut srvwrap = srvwrap(words).with(plain_signals).start();
+    let mut srvwrap = srvwrap(words).start();
     srvwrap.wait_for("here");
     let begun = Instant::now();
     srvwrap.signal(Signal::SIGTERM);

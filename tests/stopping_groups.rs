@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::process::{plain_signals, state};
+use crate::harness::process::state;
 use crate::harness::{Srvwrap, Starting, is_alive, require, srvwrap, wait_until, write_file};
 
 /// Writes its number into `NAME.pid`, and on TERM `NAME.told`; ends then, unless it is deaf.
@@ -17,7 +17,7 @@ while :; do sleep 0.02; done
 
 fn start(options: &[&str], worker: &str) -> Starting {
     let words = options.iter().copied().chain(["sh", "-c", worker]);
-    srvwrap(words).file("member", MEMBER).with(plain_signals)
+    srvwrap(words).file("member", MEMBER)
 }
 
 fn pid(srvwrap: &Srvwrap, member: &str) -> i32 {

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
-use crate::harness::process::{children_of, only_child, plain_signals, state};
+use crate::harness::process::{children_of, only_child, state};
 use crate::harness::terminal::{Terminal, in_terminal};
 use crate::harness::{BINARY, http, require, wait_until, write_file};
 
@@ -65,7 +65,6 @@ fn ctrl_c_is_graceful_and_reaches_a_worker_only_through_srvwrap() {
     let mut command = Command::new(BINARY);
     command.args(["-p", "127.0.0.1:0", "python3", "server.py"]).current_dir(directory.path());
     command.env("PWD", directory.path()).env_remove("WEB_CONCURRENCY");
-    plain_signals(&mut command);
     let mut terminal = in_terminal(command);
     let port = port(&mut terminal);
     terminal.wait_for("workers online: 1");
@@ -99,7 +98,6 @@ fn ctrl_z_pauses_srvwrap_and_not_its_workers() {
     let mut shell = Command::new("sh");
     shell.args(["-c", line, BINARY]).current_dir(directory.path()).env("PWD", directory.path());
     shell.env_remove("WEB_CONCURRENCY");
-    plain_signals(&mut shell);
     let mut terminal = in_terminal(shell);
     let port = port(&mut terminal);
     terminal.wait_for("workers online: 1");
@@ -132,7 +130,6 @@ fn ctrl_c_in_a_script_ends_the_script_and_stops_the_workers() {
     let mut shell = Command::new("sh");
     shell.args(["-c", "\"$0\" -n 2 ./worker; echo \"code $?\"", BINARY]);
     shell.current_dir(directory.path()).env("PWD", directory.path()).env_remove("WEB_CONCURRENCY");
-    plain_signals(&mut shell);
     let mut terminal = in_terminal(shell);
     terminal.wait_for("workers online: 2");
     terminal.press("\x03");

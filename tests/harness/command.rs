@@ -11,7 +11,7 @@ use std::time::Instant;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::process::plain_signals;
+use super::process::plain;
 use super::{BINARY, PATIENCE};
 
 /// A command that is running. Killed at the end, if it has not ended.
@@ -38,10 +38,9 @@ pub(crate) struct Told {
 
 /// The command `srvwrap ARGUMENTS` in this directory, with no input and nothing of srvwrap's in its environment.
 pub(crate) fn command(directory: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(BINARY);
+    let mut command = plain(BINARY);
     command.args(arguments).current_dir(directory).env("PWD", directory).stdin(Stdio::null());
     command.env_remove("WEB_CONCURRENCY").env_remove("PORT").env_remove("SRVWRAP_SOCKET");
-    plain_signals(&mut command);
     command
 }
 

@@ -65,8 +65,7 @@ impl Home {
     }
 
     pub(crate) fn start_command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(BINARY);
-        super::process::plain_signals(&mut command);
+        let mut command = super::process::plain(BINARY);
         command.arg("start").args(arguments).current_dir(self.path()).env("PWD", self.path());
         command.env_remove("WEB_CONCURRENCY").env_remove("PORT").env_remove("SYSTEMD_EXEC_PID");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -3,6 +3,7 @@
 //! A client keeps the rules of HTTP: it does not use a connection again after `Connection: close`, and it lets go of
 //! one that it has not used for longer than a server may be expected to keep it.
 
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::http::{Connection, Target, Trouble};
-use super::{Srvwrap, wait_until};
+use super::{Srvwrap, command, wait_until};
 
 /// Clients at work.
 pub(crate) struct Load {
@@ -79,7 +80,24 @@ impl Load {
             srvwrap.signal(Signal::SIGHUP);
             srvwrap.wait_for(&format!("deploy {generation} done"));
         }
-        self.wait_for_generation(deploys + 1);
+        self.end_with(srvwrap, deploys + 1)
+    }
+
+    /// The same through a deploy of each of these programs, by the command.
+    pub(crate) fn through_programs(self, srvwrap: Srvwrap, programs: &[Vec<OsString>]) -> (Report, String) {
+        for (generation, program) in (1..).zip(programs) {
+            self.wait_for_generation(generation);
+            let program = program.iter().map(|word| word.to_str().expect("a path of ours"));
+            let arguments: Vec<&str> = ["deploy", "--"].into_iter().chain(program).collect();
+            let told = command::told(srvwrap.path(), &arguments);
+            assert_eq!(told.code, 0, "{arguments:?}: {told:?}");
+        }
+        self.end_with(srvwrap, programs.len() as u32 + 1)
+    }
+
+    /// Once this generation answers every client.
+    fn end_with(self, srvwrap: Srvwrap, generation: u32) -> (Report, String) {
+        self.wait_for_generation(generation);
         let report = self.end();
         let log = srvwrap.stop();
         assert!(!log.contains("killed"), "{log}");

@@ -60,7 +60,7 @@ pub(crate) struct Srvwrap {
 /// A srvwrap to be started with these arguments, in an empty directory of its own.
 pub(crate) fn srvwrap<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Starting {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
-    let mut command = Command::new(BINARY);
+    let mut command = process::plain(BINARY);
     command.args(arguments).current_dir(directory.path()).env("PWD", directory.path());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.env_remove("WEB_CONCURRENCY").env_remove("PORT");
@@ -91,7 +91,7 @@ impl Starting {
 
     /// Has another program start it, which stands before it on the command line.
     pub(crate) fn under(mut self, program: &str, arguments: impl IntoIterator<Item = OsString>) -> Starting {
-        let inner = std::mem::replace(&mut self.command, Command::new(program));
+        let inner = std::mem::replace(&mut self.command, process::plain(program));
         self.command.args(arguments).arg(inner.get_program()).args(inner.get_args());
         self.command.current_dir(self.directory.path());
         for (name, value) in inner.get_envs() {

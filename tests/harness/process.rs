@@ -1,5 +1,6 @@
 //! What /proc tells about a process, and ways to start srvwrap from within another program.
 
+use std::ffi::OsStr;
 use std::process::{Command, Stdio};
 
 use super::{Starting, before_exec, wait_until};
@@ -8,7 +9,7 @@ use super::{Starting, before_exec, wait_until};
 /// program.
 pub(crate) fn under(starting: Starting, wrapper: &[&str]) -> Starting {
     starting.with(|command| {
-        let mut wrapped = Command::new(wrapper[0]);
+        let mut wrapped = plain(wrapper[0]);
         wrapped.args(&wrapper[1..]).arg(command.get_program()).args(command.get_args());
         for (name, value) in command.get_envs() {
             match value {
@@ -28,8 +29,15 @@ pub(crate) fn as_process_one(starting: Starting) -> Starting {
     under(starting, &["unshare", "--fork", "--pid", "--mount-proc", "--kill-child"])
 }
 
-/// No signal blocked and none ignored, whatever the tests were started with: a shell ignores INT in what it starts in
-/// the background, and no shell below can trap it then.
+/// A program that is started with no signal blocked and none ignored. A test that wants one ignored adds that.
+pub(crate) fn plain(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    plain_signals(&mut command);
+    command
+}
+
+/// No signal blocked and none ignored, whatever the tests were started with: nohup ignores HUP, and a shell INT in what
+/// it starts in the background. srvwrap lets an ignored HUP be no deploy, and no shell can trap what is ignored.
 pub(crate) fn plain_signals(command: &mut Command) {
     before_exec(command, || {
         for signal in (1..=64).filter(|signal| !matches!(signal, 9 | 19 | 32 | 33)) {

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
@@ -211,12 +211,11 @@ impl Spawning {
             self.environment.insert("SRVWRAP_GENERATION".to_owned(), generation);
         }
         let stderr = listeners.path().join(format!("stderr.{index}"));
-        let mut command = Command::new(&self.program[0]);
+        let mut command = process::plain(&self.program[0]);
         command.args(&self.program[1..]).current_dir(listeners.path()).process_group(0);
         command.env("PYTHONDONTWRITEBYTECODE", "1").envs(&self.environment);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(File::create(&stderr).expect("a file can be made"));
-        process::plain_signals(&mut command);
         let thing = |placed: &Placed| match placed {
             Placed::Notices => of_worker.try_clone(),
             Placed::First => listeners.tcp.as_fd().try_clone_to_owned(),

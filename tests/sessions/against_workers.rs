@@ -55,7 +55,7 @@ pub(super) fn play(session: &Session, language: &Language) -> Outcome {
         listeners,
         workers: Vec::new(),
         clients: BTreeMap::new(),
-        told: None,
+        told: [None; 2],
         late: false,
         asked_to_leave: false,
     };
@@ -94,8 +94,8 @@ struct Stage {
     /// W, then V.
     workers: Vec<Acted>,
     clients: BTreeMap<char, Connection>,
-    /// When a worker was first told to finish.
-    told: Option<Instant>,
+    /// When each worker was first told to finish.
+    told: [Option<Instant>; 2],
     /// The test was too slow.
     late: bool,
     /// By a client that a line names.
@@ -133,9 +133,7 @@ impl Stage {
             },
             Step::Tells(..) | Step::Writes(_) | Step::SrvwrapCloses | Step::Reads(_) => self.of_srvwrap(step),
             Step::WorkerGets(who, signal) => {
-                // On its way out a program may have put its handlers away: it was told twice, but not soon.
-                self.late = self.told.is_some_and(|told| told.elapsed() > DRAIN_IS_SURE_FOR);
-                self.told.get_or_insert_with(Instant::now);
+                self.tells_to_finish(*who);
                 if self.late { Ok(()) } else { self.worker(*who)?.signal(*signal) }
             }
             Step::Nonblocking(set) => self.listeners.set_nonblocking(*set),
@@ -150,9 +148,13 @@ impl Stage {
     fn of_srvwrap(&mut self, step: &Step) -> Result<(), String> {
         match step {
             Step::Tells(who, text) => {
-                self.told = self.told.or((text == "\"shutdown\"").then(Instant::now));
-                let line = format!("{text}\n");
-                self.notice(*who).write(line.as_bytes())
+                let was_told = self.told[*who as usize].is_some();
+                if text == "\"shutdown\"" {
+                    self.tells_to_finish(*who);
+                }
+                let written = self.notice(*who).write(format!("{text}\n").as_bytes());
+                // One that was told need not read on: some end what there is to read at the signal.
+                if was_told || self.late { Ok(()) } else { written }
             }
             Step::Writes(bytes) => self.notice(Worker::W).write(bytes),
             Step::SrvwrapCloses => {
@@ -162,6 +164,13 @@ impl Stage {
             Step::Reads(true) => Ok(()),
             _ => self.notice(Worker::W).fill(),
         }
+    }
+
+    /// On its way out a program may have put its handlers away. Until then what it answers on has to hold it: one that
+    /// is told again, in a session, has a client that is idle.
+    fn tells_to_finish(&mut self, who: Worker) {
+        let told = self.told[who as usize].get_or_insert_with(Instant::now);
+        self.late = told.elapsed() > DRAIN_IS_SURE_FOR;
     }
 
     /// A worker's notices, which are there before it is.
