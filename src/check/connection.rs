@@ -76,8 +76,16 @@ impl Life<'_> {
         Ok((Some(connection), answer))
     }
 
+    /// A further connection, as [`Self::visit`] where answers are HTTP. Else that it is accepted has to do.
+    pub(super) fn visit_again(&mut self, index: usize, http: bool) -> Result<Answer, Cut> {
+        if http {
+            return Ok(self.visit(index)?.1);
+        }
+        Ok(self.accepted(index)?.map_or_else(|answer| answer, |_| Answer::Silent))
+    }
+
     /// A request and what became of it.
-    pub(super) fn get(&mut self, connection: &mut Connection) -> Result<Answer, Cut> {
+    fn get(&mut self, connection: &mut Connection) -> Result<Answer, Cut> {
         self.ask(connection);
         let until = self.patience(ANSWER_LIMIT);
         self.answer(connection, until)

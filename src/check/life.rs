@@ -9,7 +9,6 @@
 //!
 //! What this file does not do: know what a life is for (`lives.rs`).
 
-use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -21,6 +20,7 @@ use crate::core::Ready;
 use crate::environment::{self, Facts};
 use crate::event_loop::Refusal;
 use crate::handover::Arranged;
+use crate::logs::tail::{self, Tail};
 use crate::sys::children::{self, Pid, WaitStatus};
 use crate::sys::failure::{ExecResult, ProgramFault, exec_result};
 use crate::sys::family::{self, Member};
@@ -33,7 +33,7 @@ use crate::wire::sd_notify::{self, DATAGRAM_LIMIT};
 use crate::wire::worker::{Reader, Readiness, SHUTDOWN, Said};
 
 use super::bench::Bench;
-use super::seen::{Begun, End, Ended, Voice, Words};
+use super::seen::{Begun, ByItself, End, Ended, Purpose, Voice, Words, Written};
 use super::{Cut, now};
 
 /// What has no event of its own is looked at so often.
@@ -42,8 +42,8 @@ const TICK: Duration = Duration::from_millis(10);
 const TURN_BYTES: usize = 64 * 1024;
 /// How long what was sent KILL may take to be gone.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
-const KEPT_BYTES: usize = 4096;
-const KEPT_LINES: usize = 5;
+/// Of the bind that fails, in most languages.
+const IN_USE: [&str; 3] = ["EADDRINUSE", "ddress already in use", "ddress in use"];
 
 pub(super) struct Life<'a> {
     pub(super) bench: &'a Bench,
@@ -55,10 +55,13 @@ pub(super) struct Life<'a> {
     exec_status: Option<OwnedFd>,
     output: Option<OwnedFd>,
     /// The end of what it wrote.
-    tail: VecDeque<u8>,
+    tail: Tail,
+    address_in_use: bool,
     heard: Heard,
     speakers: Vec<(UnixStream, Reader)>,
     ended: Option<(Instant, Ended)>,
+    /// By then nobody had asked for it.
+    by_itself: bool,
     /// It has taken a connection: from then on it need not be waited for as one that is still starting.
     pub(super) serves: bool,
     /// When it was told to finish.
@@ -72,7 +75,10 @@ struct Heard {
     line: Vec<u8>,
     online: Option<(Instant, Voice)>,
     readiness: Option<Readiness>,
+    /// Before it was online.
     offline: Option<(Instant, String)>,
+    /// The same, after that.
+    leaves: bool,
     closed: bool,
     words: Words,
 }
@@ -119,10 +125,12 @@ impl<'a> Life<'a> {
             notice_inode: family::inode_of(&workers_end),
             exec_status: Some(exec_status),
             output: Some(output),
-            tail: VecDeque::new(),
+            tail: Tail::default(),
+            address_in_use: false,
             heard: Heard::new(),
             speakers: Vec::new(),
             ended: None,
+            by_itself: false,
             serves: false,
             told: None,
         })
@@ -136,7 +144,7 @@ impl<'a> Life<'a> {
         let until = match policy.ready {
             Ready::Notify => late_at,
             Ready::After(time) => late_at.min(now() + time),
-            Ready::Exec => now(),
+            Ready::Exec => return Ok(Begun::Unasked(Ready::Exec)),
         };
         while self.heard.online.is_none() && self.heard.offline.is_none() && self.ended.is_none() {
             if !self.turn(until, None)? {
@@ -151,13 +159,12 @@ impl<'a> Life<'a> {
         if let Some((at, why)) = &self.heard.offline {
             return Begun::Offline { after: *at - self.born, why: why.clone() };
         }
-        if let Some((at, how)) = self.ended {
-            return Begun::Ended { after: at - self.born, how };
-        }
-        match self.heard.online {
-            Some((at, voice)) if ready != Ready::Exec => Begun::Online { after: at - self.born, voice },
-            _ if ready != Ready::Notify => Begun::Unasked(ready),
-            _ => Begun::Silent { closed: self.heard.closed },
+        match (self.heard.online, self.ended) {
+            // Also one that has ended since.
+            (Some((at, voice)), _) => Begun::Online { after: at - self.born, voice },
+            (None, Some((at, how))) => Begun::Ended { after: at - self.born, how },
+            (None, None) if ready != Ready::Notify => Begun::Unasked(ready),
+            (None, None) => Begun::Silent { closed: self.heard.closed },
         }
     }
 
@@ -219,14 +226,14 @@ impl<'a> Life<'a> {
     }
 
     fn read_output(&mut self) {
-        let mut buffer = [0; 4096];
+        // All of a piece is kept until the next one comes.
+        let mut buffer = [0; tail::KEPT];
         let mut left = TURN_BYTES;
         while let Some(output) = self.output.as_ref().filter(|_| left > 0) {
             match output_pipe::read_some(output, &mut buffer) {
                 Found::Bytes(count) => {
-                    self.tail.extend(&buffer[..count]);
-                    let surplus = self.tail.len().saturating_sub(KEPT_BYTES);
-                    self.tail.drain(..surplus);
+                    self.tail.add(&buffer[..count]);
+                    self.address_in_use |= IN_USE.iter().any(|text| self.tail.contains(text));
                     left = left.saturating_sub(count);
                 }
                 Found::Nothing => return,
@@ -299,6 +306,7 @@ impl<'a> Life<'a> {
                     WaitStatus::Signaled { signal, .. } => Ended::Signaled(signal),
                 };
                 self.ended = Some((now(), how));
+                self.by_itself = self.told.is_none() && self.notice.is_some();
             }
             children::reap(dead.pid);
         }
@@ -309,10 +317,18 @@ impl<'a> Life<'a> {
         self.ended.map(|(_, how)| how)
     }
 
-    /// How it has ended, after so long, though nobody has told it to.
-    pub(super) fn crash(&self) -> Option<(Duration, Ended)> {
-        let (at, how) = self.ended.filter(|_| self.told.is_none())?;
-        Some((at - self.born, how))
+    /// How it has ended, where nobody had told it to.
+    pub(super) fn by_itself(&mut self, purpose: Purpose) -> Option<ByItself> {
+        self.see_deaths();
+        let (at, how) = self.ended.filter(|_| self.by_itself)?;
+        let online = self.heard.online.map(|(online, _)| online);
+        Some(ByItself {
+            purpose,
+            how,
+            after: at - online.unwrap_or(self.born),
+            was_online: online.is_some(),
+            said_offline: self.heard.leaves || self.heard.offline.is_some(),
+        })
     }
 
     /// Its first process, and its group.
@@ -328,6 +344,7 @@ impl<'a> Life<'a> {
 
     /// As `perform.rs` tells a worker: the signal first.
     pub(super) fn tell(&mut self) {
+        self.see_deaths();
         let config = &self.bench.check.config;
         let closed = self.heard.closed && self.heard.readiness == Some(Readiness::JsonOnline);
         let readiness = self.heard.readiness.filter(|_| !closed);
@@ -376,6 +393,7 @@ impl<'a> Life<'a> {
 
     /// srvwrap is gone, as far as the program can see.
     pub(super) fn close_notice(&mut self) {
+        self.see_deaths();
         self.notice = None;
     }
 
@@ -397,12 +415,11 @@ impl<'a> Life<'a> {
         Ok(End { after, how, killed, left })
     }
 
-    /// The last lines that it wrote, fit to be shown.
-    pub(super) fn last_lines(&mut self) -> Vec<String> {
+    /// What it wrote, fit to be shown.
+    pub(super) fn written(&mut self) -> Written {
         self.read_output();
-        let text = String::from_utf8_lossy(self.tail.make_contiguous()).into_owned();
-        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-        lines[lines.len().saturating_sub(KEPT_LINES)..].iter().map(|line| clean(line)).collect()
+        let lines = self.tail.lines().iter().map(|line| clean(line)).collect();
+        Written { lines, address_in_use: self.address_in_use }
     }
 
     /// Every process that has come of it, wherever it has gone to.
@@ -447,6 +464,7 @@ impl Heard {
             online: None,
             readiness: None,
             offline: None,
+            leaves: false,
             closed: false,
             words: Words::default(),
         }
@@ -483,7 +501,8 @@ impl Heard {
             Said::Offline { why } if self.online.is_none() => {
                 self.offline.get_or_insert((now(), why));
             }
-            Said::Offline { .. } | Said::Status(_) | Said::Ping | Said::Extend(_) | Said::Unknown => {}
+            Said::Offline { .. } => self.leaves = true,
+            Said::Status(_) | Said::Ping | Said::Extend(_) | Said::Unknown => {}
         }
     }
 }

@@ -12,18 +12,19 @@
 //!
 //! What this file does not do: judge what is seen.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-use crate::core::Ready;
 use crate::sys::family::{self, Held, Member};
 use crate::sys::{measure, stream};
 
 use super::bench::Bench;
 use super::connection::ANSWER_LIMIT;
 use super::life::Life;
+use super::points::{is_busy, time};
 use super::seen::{
-    Answer, Begun, Behind, Flagged, Holder, Idle, InFlight, Knock, LIVES, Orphaned, Purpose, Second, Seen,
-    Tried, Voice, Words,
+    Answer, Begun, Behind, ByItself, ENDED, Flagged, Holder, Idle, InFlight, Knock, NO_LISTENER, NOT_ONLINE,
+    Orphaned, Purpose, Second, Seen, Tried, Voice, Words,
 };
 use super::{Cut, now};
 
@@ -39,30 +40,25 @@ const MEASURED: Duration = Duration::from_millis(300);
 const SHORT_LIMIT: Duration = Duration::from_secs(2);
 /// For its end when srvwrap is gone: a server has nothing to wait for but the half second of its drain.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(5);
-/// A program that counts as online without a word is left alone so long before it is told to finish.
-const UNASKED_TIME: Duration = Duration::from_secs(1);
+/// The first life is left alone until it has been online so long: who ends by itself is seen there.
+const ALONE: Duration = Duration::from_secs(2);
+/// What a worker goes on answering after it was told to finish.
+const DRAIN: Duration = Duration::from_millis(500);
 
-const NOT_ONLINE: &str = "it was not online";
-const NO_LISTENER: &str = "there is no listener; give one, as in -p 0";
 const NOT_SERVING: &str = "it takes no connection";
 const NO_HTTP: &str = "it does not answer over HTTP/1.1";
-const CRASHED: &str = "it had ended by itself";
 const NO_ENDING: &str = "a shutdown does not end it anyway";
+const NOT_ONLINE_AGAIN: &str = "it was not online when it was started again";
+const NO_ANSWER_AGAIN: &str = "it did not answer when it was started again";
 
 /// All of them.
 pub(super) fn all(bench: &mut Bench) -> Result<Seen, Cut> {
     let mut seen = nothing(bench);
     serving(bench, &mut seen)?;
-    let Some(reason) = why_no_more(bench, &seen) else {
+    if seen.begun.is_online() {
         in_flight(bench, &mut seen)?;
         idle(bench, &mut seen)?;
         flagged(bench, &mut seen)?;
-        orphaned(bench, &mut seen)?;
-        return Ok(seen);
-    };
-    (seen.in_flight, seen.idle) = (Tried::Not(reason), Tried::Not(reason));
-    (seen.flagged, seen.behind) = (Tried::Not(reason), Tried::Not(reason));
-    if seen.begun.is_online() {
         orphaned(bench, &mut seen)?;
     }
     Ok(seen)
@@ -80,45 +76,66 @@ fn nothing(bench: &Bench) -> Seen {
         words: Words::default(),
         knocks: Vec::new(),
         own_ports: Vec::new(),
-        second: Tried::Not(NOT_ONLINE),
-        holders: Tried::Not(NOT_ONLINE),
-        end: Tried::Not(NOT_ONLINE),
-        crash: None,
-        in_flight: Tried::Not(NOT_ONLINE),
-        idle: Tried::Not(NOT_ONLINE),
-        flagged: Tried::Not(NOT_ONLINE),
-        behind: Tried::Not(NOT_ONLINE),
-        eof: Tried::Not(NOT_ONLINE),
+        second: Tried::not(NOT_ONLINE),
+        holders: Tried::not(NOT_ONLINE),
+        end: Tried::not(NOT_ONLINE),
+        by_itself: None,
+        in_flight: Tried::not(NOT_ONLINE),
+        idle: Tried::not(NOT_ONLINE),
+        flagged: Tried::not(NOT_ONLINE),
+        behind: Tried::not(NOT_ONLINE),
+        eof: Tried::not(NOT_ONLINE),
         shut: Vec::new(),
-        outputs: [const { Vec::new() }; LIVES],
+        written: Default::default(),
     }
 }
 
-/// Why there is nothing to be tried with connections.
-fn why_no_more(bench: &Bench, seen: &Seen) -> Option<&'static str> {
-    if !seen.begun.is_online() {
-        Some(NOT_ONLINE)
-    } else if bench.listeners.is_empty() {
-        Some(NO_LISTENER)
+/// Why there is nothing more to be tried with connections.
+fn why_no_connection(seen: &Seen) -> Option<Cow<'static, str>> {
+    let because = if seen.knocks.is_empty() {
+        NO_LISTENER
+    } else if seen.by_itself.is_some() {
+        ENDED
+    } else if !seen.serves() {
+        NOT_SERVING
     } else {
-        (!seen.serves()).then_some(NOT_SERVING)
-    }
+        return None;
+    };
+    Some(because.into())
+}
+
+/// Why there is nothing more to be tried with answers.
+fn why_no_answer(seen: &Seen) -> Option<Cow<'static, str>> {
+    why_no_connection(seen).or_else(|| match seen.first_answer() {
+        Some(Answer::Whole { .. }) => None,
+        Some(answer) if answer.is_late() => {
+            Some(format!("GET {} was not answered within {}", seen.path, time(ANSWER_LIMIT)).into())
+        }
+        Some(_) | None => Some(NO_HTTP.into()),
+    })
 }
 
 /// What is common to the end of all lives.
 fn leave(mut life: Life<'_>, purpose: Purpose, seen: &mut Seen) {
     let Words { unknown, first, overlong, unfit } = life.words();
-    seen.words.unknown += unknown;
-    seen.words.first = seen.words.first.take().or(first);
-    seen.words.overlong += overlong;
-    seen.words.unfit += unfit;
-    seen.outputs[purpose as usize] = life.last_lines();
+    let words = &mut seen.words;
+    words.unknown = words.unknown.max(unknown);
+    words.first = words.first.take().or(first);
+    words.overlong = words.overlong.max(overlong);
+    words.unfit = words.unfit.max(unfit);
+    seen.written[purpose as usize] = life.written();
 }
 
 fn mend(bench: &mut Bench, purpose: Purpose, seen: &mut Seen) -> Result<(), Cut> {
     let shut = bench.mend().map_err(Cut::Refused)?;
     seen.shut.extend(shut.into_iter().map(|address| (address, purpose)));
     Ok(())
+}
+
+/// Whether nobody had asked for its end, if it has come: then no other life is made.
+fn has_ended(life: &mut Life<'_>, purpose: Purpose, seen: &mut Seen) -> bool {
+    seen.by_itself = seen.by_itself.or_else(|| life.by_itself(purpose));
+    seen.by_itself.is_some()
 }
 
 fn serving(bench: &mut Bench, seen: &mut Seen) -> Result<(), Cut> {
@@ -136,16 +153,14 @@ fn serving(bench: &mut Bench, seen: &mut Seen) -> Result<(), Cut> {
             seen.own_ports = own_ports(&life);
         }
         seen.second = second(&mut life, seen)?;
-        seen.holders = Tried::Seen(holders(&life));
+        let holders = holders(&life);
         drop(kept);
-        let has_not_begun = matches!(seen.begun, Begun::Unasked(_)) && seen.knocks.is_empty();
-        if has_not_begun {
-            pass(&mut life, now() + UNASKED_TIME)?;
-        }
-        seen.crash = life.crash();
-        if seen.crash.is_some() {
-            (seen.end, seen.holders) = (Tried::Not(CRASHED), Tried::Not(CRASHED));
+        let online = if let Begun::Online { after, .. } = seen.begun { life.born + after } else { now() };
+        pass(&mut life, online + ALONE)?;
+        if has_ended(&mut life, Purpose::Serving, seen) {
+            (seen.end, seen.holders) = (Tried::not(ENDED), Tried::not(ENDED));
         } else {
+            seen.holders = Tried::Seen(holders);
             life.tell();
             seen.end = Tried::Seen(life.end(seen.stop_timeout)?);
         }
@@ -162,21 +177,14 @@ fn pass(life: &mut Life<'_>, until: Instant) -> Result<bool, Cut> {
 
 /// `seen` has what became of the first connections, and those that were kept alive are still open.
 fn second(life: &mut Life<'_>, seen: &Seen) -> Result<Tried<Second>, Cut> {
-    let main = seen.http().unwrap_or(0);
-    let Some(knock) = seen.knocks.get(main).filter(|_| seen.serves()) else {
-        return Ok(Tried::Not(if seen.knocks.is_empty() { NO_LISTENER } else { NOT_SERVING }));
-    };
-    let first_was_answered = knock.answer.keeps();
+    if let Some(because) = why_no_connection(seen) {
+        return Ok(Tried::Not(because));
+    }
+    let main = seen.main();
+    let first_was_answered = seen.first_answer().is_some_and(Answer::keeps);
     // One that has sent nothing, beside those that have ended.
     let first = if first_was_answered { None } else { Some(life.accepted(main)?) };
-    let answer = if knock.answer.is_whole() {
-        life.visit(main)?.1
-    } else {
-        match life.accepted(main)? {
-            Ok(_) => Answer::Silent,
-            Err(answer) => answer,
-        }
-    };
+    let answer = life.visit_again(main, seen.http().is_some())?;
     drop(first);
     Ok(Tried::Seen(Second { first_was_answered, answer }))
 }
@@ -212,36 +220,29 @@ fn limit(seen: &Seen) -> Duration {
 }
 
 fn in_flight(bench: &mut Bench, seen: &mut Seen) -> Result<(), Cut> {
-    let Some(main) = seen.http() else {
-        seen.in_flight = Tried::Not(NO_HTTP);
+    if let Some(because) = why_no_answer(seen) {
+        seen.in_flight = Tried::Not(because);
         return Ok(());
-    };
-    let usual = match seen.knocks.get(main).map(|knock| &knock.answer) {
-        Some(Answer::Whole { after, .. }) => *after,
-        _ => Duration::ZERO,
-    };
+    }
+    if seen.answer_time() >= seen.stop_timeout {
+        seen.in_flight = Tried::Seen(InFlight::TooLong);
+        return Ok(());
+    }
     let mut life = Life::start(bench, 2)?;
-    seen.in_flight = if life.begin()?.is_online() {
-        ask_and_tell(&mut life, main, usual, seen)?
-    } else {
-        Tried::Not("it was not online when it was started again")
-    };
+    seen.in_flight =
+        if life.begin()?.is_online() { ask_and_tell(&mut life, seen)? } else { Tried::not(NOT_ONLINE_AGAIN) };
+    has_ended(&mut life, Purpose::InFlight, seen);
     leave(life, Purpose::InFlight, seen);
     mend(bench, Purpose::InFlight, seen)
 }
 
-/// `usual` is how long an answer takes.
-fn ask_and_tell(
-    life: &mut Life<'_>,
-    main: usize,
-    usual: Duration,
-    seen: &Seen,
-) -> Result<Tried<InFlight>, Cut> {
+fn ask_and_tell(life: &mut Life<'_>, seen: &Seen) -> Result<Tried<InFlight>, Cut> {
+    let (main, usual) = (seen.main(), seen.answer_time());
     if matches!(seen.begun, Begun::Unasked(_)) && !life.visit(main)?.1.is_whole() {
-        return Ok(Tried::Not("it did not answer when it was started again"));
+        return Ok(Tried::not(NO_ANSWER_AGAIN));
     }
     let Ok(mut connection) = life.accepted(main)? else {
-        return Ok(Tried::Not("it took no connection when it was started again"));
+        return Ok(Tried::not("it took no connection when it was started again"));
     };
     let is_slow = usual >= SLOW;
     if is_slow {
@@ -258,12 +259,12 @@ fn ask_and_tell(
     let early = matches!(answer, Answer::Whole { after, .. } if after < before);
     drop(connection);
     life.end(limit(seen))?;
-    Ok(Tried::Seen(InFlight { before: is_slow.then_some(before), early, answer }))
+    Ok(Tried::Seen(InFlight::Asked { before: is_slow.then_some(before), early, answer }))
 }
 
 fn idle(bench: &mut Bench, seen: &mut Seen) -> Result<(), Cut> {
-    if let Some(reason) = why_no_idle(seen) {
-        seen.idle = Tried::Not(reason);
+    if let Some(because) = why_no_idle(seen) {
+        seen.idle = Tried::Not(because);
         return Ok(());
     }
     idle_once(bench, seen)?;
@@ -275,39 +276,43 @@ fn idle(bench: &mut Bench, seen: &mut Seen) -> Result<(), Cut> {
 }
 
 fn idle_once(bench: &mut Bench, seen: &mut Seen) -> Result<(), Cut> {
-    let main = seen.http().unwrap_or(0);
     let mut life = Life::start(bench, 3)?;
-    seen.idle = if life.begin()?.is_online() {
-        let stop_timeout = seen.stop_timeout;
-        follow_up(&mut life, main, stop_timeout)?
-    } else {
-        Tried::Not("it was not online when it was started again")
-    };
+    seen.idle =
+        if life.begin()?.is_online() { follow_up(&mut life, seen)? } else { Tried::not(NOT_ONLINE_AGAIN) };
+    has_ended(&mut life, Purpose::Idle, seen);
     leave(life, Purpose::Idle, seen);
     mend(bench, Purpose::Idle, seen)
 }
 
-fn why_no_idle(seen: &Seen) -> Option<&'static str> {
-    let keeps = |index: usize| seen.knocks.get(index).is_some_and(|knock| knock.answer.keeps());
-    let serves_more = seen.second.seen().is_some_and(|second| second.answer.is_whole());
-    if seen.http().is_none() {
-        Some(NO_HTTP)
-    } else if !seen.http().is_some_and(keeps) {
-        Some("it keeps no connection alive: each ends with its answer")
-    } else if !serves_more {
-        Some("it serves one connection at a time")
-    } else {
-        seen.end.seen().is_none_or(|end| !end.killed.is_empty()).then_some(NO_ENDING)
+fn why_no_idle(seen: &Seen) -> Option<Cow<'static, str>> {
+    if let Some(because) = why_no_answer(seen) {
+        return Some(because);
     }
+    let because = if !seen.first_answer().is_some_and(Answer::keeps) {
+        "it keeps no connection alive: each ends with its answer"
+    } else if !seen.second.seen().is_some_and(|second| second.answer.is_whole()) {
+        "it serves one connection at a time"
+    } else if seen.end.seen().is_none_or(|end| !end.killed.is_empty()) {
+        NO_ENDING
+    } else if DRAIN + seen.answer_time() >= seen.stop_timeout {
+        let (limit, answer) = (time(seen.stop_timeout), time(seen.answer_time()));
+        let because = format!(
+            "--stop-timeout {limit} is too short for half a second of drain and an answer of {answer}"
+        );
+        return Some(because.into());
+    } else {
+        return None;
+    };
+    Some(because.into())
 }
 
 /// One connection stays idle until the end; on the others a request follows.
-fn follow_up(life: &mut Life<'_>, main: usize, limit: Duration) -> Result<Tried<Idle>, Cut> {
+fn follow_up(life: &mut Life<'_>, seen: &Seen) -> Result<Tried<Idle>, Cut> {
     let mut connections = Vec::new();
     for _ in 0..=DRAINED_AT.len() {
-        match life.visit(main)? {
+        match life.visit(seen.main())? {
             (Some(connection), answer) if answer.keeps() => connections.push(connection),
-            _ => return Ok(Tried::Not("it did not answer when it was started again")),
+            _ => return Ok(Tried::not(NO_ANSWER_AGAIN)),
         }
     }
     life.tell();
@@ -322,51 +327,58 @@ fn follow_up(life: &mut Life<'_>, main: usize, limit: Duration) -> Result<Tried<
     for (after, connection) in DRAINED_AT.into_iter().zip(&mut connections) {
         drained.push((after, life.answer(connection, until)?));
     }
-    let end = life.end(limit)?;
+    let end = life.end(seen.stop_timeout)?;
     drop(connections);
     Ok(Tried::Seen(Idle { drained, end }))
 }
 
 fn flagged(bench: &mut Bench, seen: &mut Seen) -> Result<(), Cut> {
-    let main = seen.http().unwrap_or(0);
+    if let Some(because) = why_no_connection(seen) {
+        seen.flagged = Tried::Not(because);
+        return Ok(());
+    }
     let mut life = Life::start(bench, 4)?;
-    seen.flagged = if life.begin()?.is_online() && is_served(&life.visit(main)?.1, seen) {
-        set_flag(&mut life, main, seen)?
+    let serves = life.begin()?.is_online() && seen.is_served(&visit(&mut life, seen)?);
+    let usual_load = load(&mut life)?;
+    seen.flagged = if has_ended(&mut life, Purpose::Flagged, seen) {
+        Tried::not(ENDED)
+    } else if serves {
+        // What it does from here on is due to the flag.
+        Tried::Seen(set_flag(&mut life, usual_load, seen)?)
     } else {
-        Tried::Not("it did not serve when it was started again")
+        Tried::not("it did not serve when it was started again")
     };
     leave(life, Purpose::Flagged, seen);
     mend(bench, Purpose::Flagged, seen)
 }
 
-/// As well as in its first life.
-fn is_served(answer: &Answer, seen: &Seen) -> bool {
-    if seen.http().is_some() { answer.is_whole() } else { answer.is_accepted() }
+fn visit(life: &mut Life<'_>, seen: &Seen) -> Result<Answer, Cut> {
+    life.visit_again(seen.main(), seen.http().is_some())
 }
 
-fn set_flag(life: &mut Life<'_>, main: usize, seen: &Seen) -> Result<Tried<Flagged>, Cut> {
-    let Some(bound) = life.bench.listeners.get(main) else { return Ok(Tried::Not(NO_LISTENER)) };
+fn set_flag(life: &mut Life<'_>, usual_load: u32, seen: &Seen) -> Result<Flagged, Cut> {
+    let bound = &life.bench.listeners[seen.main()];
     let by_itself = bound.socket.nonblocking();
     life.bench.set_nonblocking(true);
     let mut answers = Vec::new();
     // The first may find it in an accept that waits; the second is after one that need not.
     for _ in 0..2 {
-        answers.push(life.visit(main)?.1);
+        answers.push(visit(life, seen)?);
     }
     let mut load = load(life)?;
-    if load > super::points::BUSY {
+    if is_busy(usual_load, load) {
         load = load.min(self::load(life)?);
     }
     let mut taken = 0;
-    while taken < TAKEN && answers.iter().all(|answer| is_served(answer, seen)) {
-        let _client = life.connect(main);
+    while taken < TAKEN && answers.iter().all(|answer| seen.is_served(answer)) {
+        let _client = life.connect(seen.main());
         // It may have been faster.
         let _ = stream::accept(&bound.socket);
         taken += 1;
         life.turn(now() + Duration::from_millis(2), None)?;
     }
-    answers.push(life.visit(main)?.1);
-    Ok(Tried::Seen(Flagged { by_itself, answers, taken, load, ended: life.ended() }))
+    answers.push(visit(life, seen)?);
+    Ok(Flagged { by_itself, answers, taken, usual_load, load, ended: life.ended() })
 }
 
 /// In percent of one processor.
@@ -381,33 +393,58 @@ fn load(life: &mut Life<'_>) -> Result<u32, Cut> {
 }
 
 fn orphaned(bench: &mut Bench, seen: &mut Seen) -> Result<(), Cut> {
-    let main = seen.http().unwrap_or(0);
+    if seen.by_itself.is_some() {
+        (seen.behind, seen.eof) = (Tried::not(ENDED), Tried::not(ENDED));
+        return Ok(());
+    }
+    let why_not_behind = why_no_connection(seen);
     bench.set_nonblocking(true);
     let mut life = Life::start(bench, 5)?;
     let begun = life.begin()?;
-    if seen.serves() {
-        let answer = if begun.is_online() { Some(life.visit(main)?.1) } else { None };
-        let cleared = life.bench.listeners.get(main).is_some_and(|bound| !bound.socket.nonblocking());
-        seen.behind = Tried::Seen(Behind { begun: begun.clone(), answer, cleared });
+    if let Some(because) = why_not_behind {
+        seen.behind = Tried::Not(because);
+        seen.eof = lose_srvwrap(&mut life, &begun, seen)?;
+        has_ended(&mut life, Purpose::Orphaned, seen);
+    } else {
+        let behind = behind(&mut life, begun.clone(), seen)?;
+        seen.eof = if behind.begun.is_online() {
+            lose_srvwrap(&mut life, &begun, seen)?
+        } else {
+            Tried::not(
+                "it starts with O_NONBLOCK set in this life, and was not online, or has ended (see nonblocking)",
+            )
+        };
+        seen.behind = Tried::Seen(behind);
     }
-    seen.eof = match begun {
-        Begun::Online { voice: Voice::NoticeFd, .. } => Tried::Seen(lose_srvwrap(&mut life, seen)?),
-        Begun::Online { .. } => Tried::Not("it has not said a word on the notice fd"),
-        Begun::Unasked(Ready::Exec | Ready::After(_) | Ready::Notify) => {
-            Tried::Not("it was not asked for a word, and need not know the notice fd")
-        }
-        Begun::Silent { .. } | Begun::Ended { .. } | Begun::Offline { .. } => {
-            Tried::Not("it was not online behind one that set O_NONBLOCK")
-        }
-    };
     leave(life, Purpose::Orphaned, seen);
     mend(bench, Purpose::Orphaned, seen)
 }
 
-fn lose_srvwrap(life: &mut Life<'_>, seen: &Seen) -> Result<Orphaned, Cut> {
+fn behind(life: &mut Life<'_>, begun: Begun, seen: &Seen) -> Result<Behind, Cut> {
+    let answer = if begun.is_online() { Some(visit(life, seen)?) } else { None };
+    let cleared = !life.bench.listeners[seen.main()].socket.nonblocking();
+    // Who cannot bear it may have its answer behind it.
+    pass(life, now() + MEASURED)?;
+    let ended = life.by_itself(Purpose::Orphaned);
+    let begun = ended.map_or(begun, |ByItself { after, how, .. }| Begun::Ended { after, how });
+    Ok(Behind { begun, answer, cleared })
+}
+
+fn lose_srvwrap(life: &mut Life<'_>, begun: &Begun, seen: &Seen) -> Result<Tried<Orphaned>, Cut> {
+    match begun {
+        Begun::Online { voice: Voice::NoticeFd, .. } => {}
+        Begun::Online { .. } => return Ok(Tried::not("it has not said a word on the notice fd")),
+        Begun::Unasked(_) => {
+            return Ok(Tried::not("it was not asked for a word, and need not know the notice fd"));
+        }
+        Begun::Silent { .. } | Begun::Ended { .. } | Begun::Offline { .. } => {
+            return Ok(Tried::not(NOT_ONLINE_AGAIN));
+        }
+    }
     let limit = seen.stop_timeout.min(ORPHAN_LIMIT);
     let since = now();
     life.close_notice();
     let lives = pass(life, since + limit)?;
-    Ok(Orphaned { after: (!lives).then(|| now() - since), limit, left: life.alive() })
+    let after = (!lives).then(|| now() - since);
+    Ok(Tried::Seen(Orphaned { after, limit, left: life.alive() }))
 }

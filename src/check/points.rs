@@ -17,10 +17,11 @@ use std::time::Duration;
 
 use crate::signal_names::signal_name;
 
-use super::seen::{Answer, Ended, Purpose, Seen};
+use super::connection::ANSWER_LIMIT;
+use super::seen::{Answer, ENDED, Ended, NO_LISTENER, Purpose, Seen};
 use beginning::{accepts, online, second_connection};
 use finishing::{drain, eof, idle, in_flight, shutdown, status};
-pub(super) use sharing::BUSY;
+pub(super) use sharing::is_busy;
 use sharing::{leaks, listener, nonblocking, nonblocking_while_serving, words};
 
 /// What is judged, in the order of the report.
@@ -112,6 +113,11 @@ impl Point {
         }
     }
 
+    /// Whether what ends by itself may fail here because of that alone.
+    fn needs_life(self) -> bool {
+        !matches!(self, Point::Online | Point::Shutdown | Point::Leaks | Point::Words | Point::Listener)
+    }
+
     /// The life in which it was seen.
     fn purpose(self, seen: &Seen) -> Purpose {
         match self {
@@ -123,8 +129,9 @@ impl Point {
             }
             Point::Nonblocking => Purpose::Orphaned,
             Point::Listener => seen.shut.first().map_or(Purpose::Serving, |(_, purpose)| *purpose),
+            Point::Shutdown => seen.by_itself.map_or(Purpose::Serving, |end| end.purpose),
             Point::Online | Point::Accepts | Point::SecondConnection => Purpose::Serving,
-            Point::Shutdown | Point::Status | Point::Leaks | Point::Words => Purpose::Serving,
+            Point::Status | Point::Leaks | Point::Words => Purpose::Serving,
         }
     }
 }
@@ -139,7 +146,17 @@ pub(super) fn worst(findings: &[Finding]) -> Verdict {
 }
 
 fn found(point: Point, seen: &Seen) -> Finding {
-    let Judged { verdict, seen: text, change } = match point {
+    let Judged { verdict, seen: text, change } = judged(point, seen);
+    let output = if verdict == Verdict::Fail {
+        seen.written[point.purpose(seen) as usize].lines.clone()
+    } else {
+        Vec::new()
+    };
+    Finding { point, verdict, seen: text, change, output }
+}
+
+fn judged(point: Point, seen: &Seen) -> Judged {
+    let judged = match point {
         Point::Online => online(seen),
         Point::Accepts => accepts(seen),
         Point::SecondConnection => second_connection(seen),
@@ -154,12 +171,11 @@ fn found(point: Point, seen: &Seen) -> Finding {
         Point::Nonblocking => nonblocking(seen),
         Point::Listener => listener(seen),
     };
-    let output = if verdict == Verdict::Fail {
-        seen.outputs[point.purpose(seen) as usize].clone()
-    } else {
-        Vec::new()
-    };
-    Finding { point, verdict, seen: text, change, output }
+    let is_due_to_end = seen.by_itself.is_some() && point.needs_life();
+    if is_due_to_end && judged.verdict != Verdict::Ok && judged.seen != NO_LISTENER {
+        return not_tried(ENDED);
+    }
+    judged
 }
 
 /// A finding in the making.
@@ -185,16 +201,14 @@ fn fail(seen: impl Into<String>, change: &str) -> Judged {
     Judged { verdict: Verdict::Fail, seen: seen.into(), change: Some(change.to_string()) }
 }
 
-fn crashed(seen: &Seen) -> Option<String> {
-    seen.crash.map(|(after, how)| format!("ended {} after {}", ending(how), time(after)))
-}
-
 fn answered(answer: &Answer, path: &str) -> String {
     match answer {
         Answer::Whole { status, after, .. } => format!("GET {path} answered {status} after {}", time(*after)),
-        Answer::Half => "accepted; the answer has no end".to_string(),
+        Answer::Half => {
+            format!("accepted; the answer to GET {path} had no end within {}", time(ANSWER_LIMIT))
+        }
         Answer::NotHttp => "accepted; what it answers is not HTTP".to_string(),
-        Answer::Silent => format!("accepted; GET {path} not answered"),
+        Answer::Silent => format!("accepted; GET {path} was not answered within {}", time(ANSWER_LIMIT)),
         Answer::Cut => "accepted, and closed before the end of an answer".to_string(),
         Answer::Waiting => "not accepted".to_string(),
         Answer::Refused(why) => format!("no connection: {why}"),

@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::cli::shown;
 
 use super::points::{Finding, Verdict};
-use super::seen::LIVES;
+use super::seen::{LIVES, NO_LISTENER};
 
 /// What is said before anything is tried.
 pub(super) fn head(program: &[OsString], listeners: &[String], path: &str) -> String {
@@ -32,24 +32,35 @@ pub(super) fn head(program: &[OsString], listeners: &[String], path: &str) -> St
 
 const INDENT: usize = 37;
 
-/// A line for each point, and what belongs to it; then how many there are of each verdict.
+/// A line for each point, and what belongs to it; then how many there are of each verdict, and what more can be tried.
 pub(super) fn text(findings: &[Finding]) -> String {
     let mut text = String::new();
+    let mut last_output: &[String] = &[];
     for Finding { point, verdict, seen, change, output } in findings {
         let rules = point.rules().join(" ");
         line(&mut text, &format!("{:<10} {:<17} {rules:<7}", word(*verdict), point.name()), seen);
         if let Some(change) = change {
             line(&mut text, "", &format!("change: {change}"));
         }
+        if output == last_output && !output.is_empty() {
+            line(&mut text, "", "it wrote: what is above");
+            continue;
+        }
         for written in output {
             line(&mut text, "", &format!("it wrote: {written}"));
         }
+        last_output = if output.is_empty() { last_output } else { output };
     }
     let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
     let all = [Verdict::Ok, Verdict::Advice, Verdict::Fail, Verdict::NotTried];
     let counts: Vec<String> =
         all.into_iter().map(|verdict| format!("{} {}", count(verdict), word(verdict))).collect();
-    text + &format!("\n{}\n", counts.join(", "))
+    text += &format!("\n{}\n", counts.join(", "));
+    let needy = findings.iter().filter(|finding| finding.seen == NO_LISTENER).count();
+    if needy > 0 {
+        text += &format!("{needy} points need a listener: give one, as in -p 0\n");
+    }
+    text
 }
 
 fn line(text: &mut String, left: &str, right: &str) {

@@ -1,5 +1,6 @@
 //! What was seen of a program in its lives: plain facts, of which `points.rs` makes a judgement.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::core::Ready;
@@ -25,8 +26,12 @@ pub(super) const LIVES: usize = 5;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Tried<T> {
     Seen(T),
-    Not(&'static str),
+    Not(Cow<'static, str>),
 }
+
+pub(super) const NOT_ONLINE: &str = "it was not online";
+pub(super) const NO_LISTENER: &str = "there is no listener; give one, as in -p 0";
+pub(super) const ENDED: &str = "it had ended by itself";
 
 /// Everything.
 #[derive(Clone, Debug)]
@@ -49,8 +54,8 @@ pub(super) struct Seen {
     pub(super) second: Tried<Second>,
     pub(super) holders: Tried<Vec<Holder>>,
     pub(super) end: Tried<End>,
-    /// How it ended after that, in its first life, though nobody had told it to.
-    pub(super) crash: Option<(Duration, Ended)>,
+    /// No life follows on one that has ended so, and what else went wrong may be due to that.
+    pub(super) by_itself: Option<ByItself>,
     pub(super) in_flight: Tried<InFlight>,
     pub(super) idle: Tried<Idle>,
     pub(super) flagged: Tried<Flagged>,
@@ -59,8 +64,30 @@ pub(super) struct Seen {
     pub(super) eof: Tried<Orphaned>,
     /// Listeners that it has shut down, and in which life.
     pub(super) shut: Vec<(String, Purpose)>,
-    /// The last lines that it wrote in each life.
-    pub(super) outputs: [Vec<String>; LIVES],
+    /// In each life.
+    pub(super) written: [Written; LIVES],
+}
+
+/// What it wrote to stdout and stderr.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Written {
+    /// The last lines.
+    pub(super) lines: Vec<String>,
+    /// There, or before them, it says that an address is in use.
+    pub(super) address_in_use: bool,
+}
+
+/// An end that nobody had asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ByItself {
+    /// That of the life.
+    pub(super) purpose: Purpose,
+    pub(super) how: Ended,
+    /// Since it had said that it is online, or else since it was started.
+    pub(super) after: Duration,
+    pub(super) was_online: bool,
+    /// It had announced it.
+    pub(super) said_offline: bool,
 }
 
 /// How a process ended.
@@ -103,7 +130,7 @@ pub(super) enum Begun {
     },
 }
 
-/// What it said beside what is known.
+/// What it said beside what is known, in the life in which that was most.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Words {
     pub(super) unknown: u64,
@@ -178,12 +205,16 @@ pub(super) struct End {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct InFlight {
-    /// So long before the shutdown it was asked; none where it was stopped meanwhile.
-    pub(super) before: Option<Duration>,
-    /// Whether the answer had come by then.
-    pub(super) early: bool,
-    pub(super) answer: Answer,
+pub(super) enum InFlight {
+    /// An answer takes as long as the program may take to end, or longer.
+    TooLong,
+    Asked {
+        /// So long before the shutdown; none where it was stopped meanwhile.
+        before: Option<Duration>,
+        /// Whether the answer had come by then.
+        early: bool,
+        answer: Answer,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -201,13 +232,15 @@ pub(super) struct Flagged {
     pub(super) answers: Vec<Answer>,
     /// How many they took.
     pub(super) taken: u32,
-    /// In percent of one processor, got or waited for, with nothing to do.
+    /// In percent of one processor, got or waited for, with nothing to do: before that, and with it.
+    pub(super) usual_load: u32,
     pub(super) load: u32,
     pub(super) ended: Option<Ended>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Behind {
+    /// Or how it ended by itself, later.
     pub(super) begun: Begun,
     /// None where it did not come online.
     pub(super) answer: Option<Answer>,
@@ -244,6 +277,11 @@ impl Answer {
         matches!(self, Answer::Whole { closes: false, .. })
     }
 
+    /// Somebody took the connection, and no whole answer came in time.
+    pub(super) fn is_late(&self) -> bool {
+        matches!(self, Answer::Half | Answer::Silent)
+    }
+
     /// Whole, and the connection ends with it.
     pub(super) fn is_last(&self) -> bool {
         matches!(self, Answer::Whole { closes: true, .. })
@@ -251,6 +289,10 @@ impl Answer {
 }
 
 impl<T> Tried<T> {
+    pub(super) fn not(because: impl Into<Cow<'static, str>>) -> Tried<T> {
+        Tried::Not(because.into())
+    }
+
     pub(super) fn seen(&self) -> Option<&T> {
         match self {
             Tried::Seen(seen) => Some(seen),
@@ -265,9 +307,31 @@ impl Seen {
         self.knocks.iter().position(|knock| knock.answer.is_whole())
     }
 
-    /// Whether the one that is asked, the first of HTTP or else the first, takes connections.
+    /// The listener that is asked, by its place: the first of HTTP, or else the first.
+    pub(super) fn main(&self) -> usize {
+        self.http().unwrap_or(0)
+    }
+
+    /// What became of the first request there.
+    pub(super) fn first_answer(&self) -> Option<&Answer> {
+        self.knocks.get(self.main()).map(|knock| &knock.answer)
+    }
+
+    /// Whether that one takes connections.
     pub(super) fn serves(&self) -> bool {
-        let main = self.knocks.get(self.http().unwrap_or(0));
-        self.begun.is_online() && main.is_some_and(|knock| knock.answer.is_accepted())
+        self.begun.is_online() && self.first_answer().is_some_and(Answer::is_accepted)
+    }
+
+    /// As well as the first request there.
+    pub(super) fn is_served(&self, answer: &Answer) -> bool {
+        if self.http().is_some() { answer.is_whole() } else { answer.is_accepted() }
+    }
+
+    /// How long an answer takes.
+    pub(super) fn answer_time(&self) -> Duration {
+        match self.first_answer() {
+            Some(Answer::Whole { after, .. }) => *after,
+            _ => Duration::ZERO,
+        }
     }
 }

@@ -301,6 +301,13 @@ fn an_error_is_one_line_whatever_the_word_holds() {
     assert_eq!(line, r"--\n\u{1b}[31m\xff: no such option; srvwrap --help lists them");
     assert_eq!(shown(OsStr::new("")), "\"\"");
     assert_eq!(shown(OsStr::new("two words")), "\"two words\"");
+    assert_eq!(
+        shown(OsStr::new(r#"echo "$x" `y` \z"#)),
+        r#""echo \"\$x\" \`y\` \\z""#,
+        "for a shell to take it"
+    );
+    assert_eq!(shown(OsStr::new("it's")), "\"it's\"");
+    assert_eq!(shown(OsStr::new("[::]:8000,{fd}=/~")), "[::]:8000,{fd}=/~");
 }
 
 /// Words as they are typed, and words that nobody would type.

@@ -131,17 +131,19 @@ fn write_both_forms(f: &mut fmt::Formatter<'_>, options: &[OsString], name: &OsS
     write!(f, "; a program of that name is run with: srvwrap {options} -- {shown_name}")
 }
 
-/// A word as an error shows it: on one line, whatever is in it.
+/// A word as an error shows it: on one line, whatever is in it, and to a shell the same word, as far as that goes.
 pub(crate) fn shown(word: &OsStr) -> String {
+    let is_quoted = word.is_empty() || word.as_bytes().iter().any(|byte| b" \"\\$`'&();<>|".contains(byte));
     let mut text = String::new();
     for chunk in word.as_bytes().utf8_chunks() {
         for character in chunk.valid().chars() {
             match character {
                 _ if character.is_control() => text.extend(character.escape_default()),
+                '"' | '\\' | '$' | '`' => text.extend(['\\', character]),
                 _ => text.push(character),
             }
         }
         text.push_str(&chunk.invalid().escape_ascii().to_string());
     }
-    if text.is_empty() || text.contains(' ') { format!("\"{text}\"") } else { text }
+    if is_quoted { format!("\"{text}\"") } else { text }
 }

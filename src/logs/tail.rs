@@ -1,13 +1,11 @@
-//! The last lines that a worker wrote, for whoever asks why it failed.
+//! The last lines that a program wrote, for whoever asks why it failed.
 //!
 //! What this file does not do: keep more than [`KEPT`], however much there was.
 
-use super::block::Block;
-
-/// Bytes of one worker.
-const KEPT: usize = 2048;
-/// Of these lines at most, the last.
-const LINES: usize = 10;
+/// Bytes of one program.
+pub(crate) const KEPT: usize = 2048;
+/// Of these lines at most, the last: a trace may have its message some twenty lines before its end.
+const LINES: usize = 20;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tail {
@@ -17,12 +15,17 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    pub(crate) fn add(&mut self, block: &Block<'_>) {
-        let new = &block.bytes[block.bytes.len().saturating_sub(KEPT)..];
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
+        let new = &bytes[bytes.len().saturating_sub(KEPT)..];
         let too_many = (self.bytes.len() + new.len()).saturating_sub(KEPT);
-        self.cut |= too_many > 0 || new.len() < block.bytes.len();
+        self.cut |= too_many > 0 || new.len() < bytes.len();
         self.bytes.drain(..too_many);
         self.bytes.extend_from_slice(new);
+    }
+
+    /// Whether this is in what is kept, in the lines that are told or before them.
+    pub(crate) fn contains(&self, text: &str) -> bool {
+        memchr::memmem::find(&self.bytes, text.as_bytes()).is_some()
     }
 
     /// Without their newlines, in their order; empty ones at the end are left out.
@@ -46,13 +49,11 @@ fn readable(line: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logs::block::Ends;
-    use std::borrow::Cow;
 
     fn tail(texts: &[&[u8]]) -> Vec<String> {
         let mut tail = Tail::default();
         for text in texts {
-            tail.add(&Block { bytes: Cow::Borrowed(*text), ends: Ends::Line });
+            tail.add(text);
             assert!(tail.bytes.len() <= KEPT);
         }
         tail.lines()
@@ -69,7 +70,7 @@ mod tests {
     #[test]
     fn of_much_the_last_lines_are_told() {
         let lines: String = (0..5000).map(|number| format!("line {number}\n")).collect();
-        let expected: Vec<String> = (4990..5000).map(|number| format!("line {number}")).collect();
+        let expected: Vec<String> = (4980..5000).map(|number| format!("line {number}")).collect();
         assert_eq!(tail(&[lines.as_bytes()]), expected);
         let pieces: Vec<&[u8]> = lines.as_bytes().split_inclusive(|byte| *byte == b'\n').collect();
         assert_eq!(tail(&pieces), expected);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::core::Ready;
 
-use super::super::seen::{Answer, Begun, Purpose, Seen, Tried, Voice};
-use super::{Judged, advice, answered, crashed, ending, fail, not_tried, ok, time};
+use super::super::seen::{Answer, Begun, NO_LISTENER, NOT_ONLINE, Purpose, Seen, Tried, Voice};
+use super::{Judged, advice, answered, ending, fail, not_tried, ok, time};
 
 const SAY_ONLINE: &str = "write \"online\" and a newline to the descriptor in NOTIFY_FD once you accept connections, and \
                           flush; or run it with --ready exec or --ready after=DURATION, if it cannot";
@@ -28,8 +28,8 @@ pub(super) fn online(seen: &Seen) -> Judged {
             fail(text, &runner_or(seen, if seen.words.unknown > 0 { SAY_EXACTLY } else { SAY_ONLINE }))
         }
         Begun::Ended { after, how } => {
-            let text = format!("ended {} after {}, before it said so", ending(*how), time(*after));
-            fail(text, &runner_or(seen, why_it_ended(seen)))
+            let text = format!("ended {} after {}, before it was online", ending(*how), time(*after));
+            fail(text, &why_it_ended(seen, Purpose::Serving))
         }
         Begun::Offline { after, why } => {
             let why = if why.is_empty() { String::new() } else { format!(": {why}") };
@@ -51,49 +51,51 @@ fn runner_or(seen: &Seen, other: &str) -> String {
     }
 }
 
-/// What is most often the reason.
-fn why_it_ended(seen: &Seen) -> &'static str {
-    let output = seen.outputs[Purpose::Serving as usize].join("\n");
-    let is_taken =
-        ["EADDRINUSE", "ddress already in use", "ddress in use"].iter().any(|text| output.contains(text));
-    if is_taken && !seen.has_listeners {
-        "the address that it binds is taken; give it to srvwrap with -p, and listen on the descriptor in LISTEN_FD"
-    } else if is_taken {
-        "it binds an address by itself, which srvwrap holds already: listen on the descriptor in LISTEN_FD"
-    } else {
-        "see what it wrote; a worker stays until it is told to finish"
-    }
+/// What is most often the reason why a life ended by itself.
+pub(super) fn why_it_ended(seen: &Seen, purpose: Purpose) -> String {
+    let change = match (seen.written[purpose as usize].address_in_use, seen.has_listeners) {
+        (true, false) => {
+            "the address that it binds is taken; give it to srvwrap with -p, and listen on the descriptor in LISTEN_FD"
+        }
+        (true, true) => {
+            "it binds an address by itself, which srvwrap holds already: listen on the descriptor in LISTEN_FD"
+        }
+        (false, _) => "see what it wrote; a worker stays until it is told to finish, and in the foreground",
+    };
+    runner_or(seen, change)
 }
 
 pub(super) fn accepts(seen: &Seen) -> Judged {
     if !seen.begun.is_online() {
-        return not_tried("it was not online");
+        return not_tried(NOT_ONLINE);
     }
     if seen.knocks.is_empty() {
-        return not_tried("there is no listener; give one, as in -p 0");
+        return not_tried(NO_LISTENER);
     }
     let ports: Vec<String> = seen.own_ports.iter().map(u16::to_string).collect();
     if let Some(knock) = seen.knocks.iter().find(|knock| !knock.answer.is_accepted()) {
-        let ended = crashed(seen).map_or(String::new(), |crashed| format!(", and it has {crashed}"));
         let own = if ports.is_empty() {
             String::new()
         } else {
             format!("; it listens on port {} of its own", ports.join(", "))
         };
-        let text = format!("{}: {}{ended}{own}", knock.address, answered(&knock.answer, &seen.path));
-        return fail(
-            text,
-            "accept on the descriptor in LISTEN_FD, or LISTEN_FD_0, LISTEN_FD_1, … for several",
-        );
+        let text = format!("{}: {}{own}", knock.address, answered(&knock.answer, &seen.path));
+        return fail(text, &runner_or(seen, ACCEPT));
     }
     let each = seen.knocks.iter().map(|knock| {
         let address = if seen.knocks.len() > 1 { format!("{}: ", knock.address) } else { String::new() };
         format!("{address}{}", answered(&knock.answer, &seen.path))
     });
-    ok(each.collect::<Vec<_>>().join("; "))
+    let text = each.collect::<Vec<_>>().join("; ");
+    if seen.first_answer().is_some_and(Answer::is_late) {
+        return advice(text, "give a --path that is answered sooner: what needs an answer was not tried");
+    }
+    ok(text)
 }
 
-/// A wait that a client would notice.
+const ACCEPT: &str = "accept on the descriptor in LISTEN_FD, or LISTEN_FD_0, LISTEN_FD_1, … for several";
+
+/// A wait that a client would notice, beside the time that an answer takes.
 const LATE: Duration = Duration::from_secs(2);
 
 pub(super) fn second_connection(seen: &Seen) -> Judged {
@@ -104,9 +106,8 @@ pub(super) fn second_connection(seen: &Seen) -> Judged {
     let first =
         if second.first_was_answered { "an idle one is open" } else { "one that sends nothing is open" };
     let text = format!("{}, while {first}", answered(&second.answer, &seen.path));
-    let expected = if seen.http().is_some() { second.answer.is_whole() } else { second.answer.is_accepted() };
-    let is_late = matches!(second.answer, Answer::Whole { after, .. } if after > LATE);
-    match (expected, second.first_was_answered) {
+    let is_late = matches!(second.answer, Answer::Whole { after, .. } if after > LATE + seen.answer_time());
+    match (seen.is_served(&second.answer), second.first_was_answered) {
         (true, _) if !is_late => {
             if seen.http().is_some() {
                 ok(text)

@@ -1,18 +1,20 @@
 //! How it ends: when it is told to, whatever it has in its hands, and when srvwrap is gone.
 
-use super::super::seen::{Answer, End, Ended, Seen, Tried};
-use super::{Judged, advice, crashed, ending, fail, not_tried, ok, time};
+use super::super::seen::{Answer, ByItself, End, Ended, InFlight, Purpose, Seen, Tried};
+use super::beginning::why_it_ended;
+use super::{Judged, advice, ending, fail, not_tried, ok, time};
 
 pub(super) fn shutdown(seen: &Seen) -> Judged {
-    let end = match &seen.end {
-        Tried::Seen(end) => end,
-        Tried::Not(because) => {
-            // Where it took no connection, that it has ended is told there.
-            let crashed = crashed(seen).filter(|_| seen.serves() || seen.knocks.is_empty());
-            return crashed.map_or(not_tried(because), |crashed| {
-                fail(format!("{crashed}, though nobody had told it to"), "serve until you are told to finish")
-            });
+    if let Some(by_itself) = seen.by_itself.filter(|end| !end.said_offline) {
+        let text = format!("{}, though nobody had told it to", unasked(by_itself));
+        return fail(text, &why_it_ended(seen, by_itself.purpose));
+    }
+    let end = match (&seen.end, seen.by_itself) {
+        (Tried::Seen(end), _) => end,
+        (Tried::Not(_), Some(by_itself)) => {
+            return not_tried(&format!("{}, and had said offline before", unasked(by_itself)));
         }
+        (Tried::Not(because), None) => return not_tried(because),
     };
     if !end.killed.is_empty() {
         let text = format!("still there after {}, and killed: {}", time(end.after), end.killed.join(", "));
@@ -25,6 +27,13 @@ pub(super) fn shutdown(seen: &Seen) -> Judged {
         let text = format!("{text}, and left behind: {}", end.left.join(", "));
         advice(text, "end what you have started: srvwrap ends such processes only when it ends itself")
     }
+}
+
+fn unasked(ByItself { purpose, how, after, was_online, .. }: ByItself) -> String {
+    let (how, after) = (ending(how), time(after));
+    let since = if was_online { "online" } else { "started" };
+    let again = if purpose == Purpose::Serving { "" } else { " again" };
+    format!("ended {how}, {after} after it was {since}{again}")
 }
 
 const FINISH: &str = "on the line \"shutdown\", or on the signal, close the listeners, finish what was accepted, and exit; \
@@ -49,15 +58,22 @@ pub(super) fn in_flight(seen: &Seen) -> Judged {
         Tried::Seen(tried) => tried,
         Tried::Not(because) => return not_tried(because),
     };
-    let when = tried.before.map_or("just".to_string(), time);
-    let text = format!("a request that had come {when} before the shutdown: {}", brief(&tried.answer));
-    if !tried.answer.is_whole() {
+    let InFlight::Asked { before, early, answer } = tried else {
+        let (taken, limit) = (time(seen.answer_time()), time(seen.stop_timeout));
+        return fail(
+            format!("GET {} takes {taken}, and is cut after --stop-timeout {limit}", seen.path),
+            "give a --stop-timeout that is longer than the longest answer, here and to srvwrap run",
+        );
+    };
+    let when = before.map_or("just".to_string(), time);
+    let text = format!("a request that had come {when} before the shutdown: {}", brief(answer));
+    if !answer.is_whole() {
         return fail(
             text,
             "finish what was accepted before you exit: on the signal, stop accepting, and wait for answers",
         );
     }
-    ok(if tried.early { format!("{text} before that; a slower --path shows more") } else { text })
+    ok(if *early { format!("{text} before that; a slower --path shows more") } else { text })
 }
 
 fn brief(answer: &Answer) -> String {

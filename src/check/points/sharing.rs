@@ -1,6 +1,6 @@
 //! What it does to others: its children, whoever reads what it says, and the workers beside it.
 
-use super::super::seen::{Answer, Begun, Flagged, Holder, Purpose, Seen, Tried};
+use super::super::seen::{Begun, Flagged, Holder, NO_LISTENER, NOT_ONLINE, Purpose, Seen, Tried};
 use super::{Judged, advice, answered, ending, fail, not_tried, ok, time};
 
 pub(super) fn leaks(seen: &Seen) -> Judged {
@@ -66,7 +66,12 @@ fn lines(count: u64) -> String {
 }
 
 /// In percent of one processor, got or waited for. Above, a worker with nothing to do asks again and again.
-pub(in super::super) const BUSY: u32 = 50;
+const BUSY: u32 = 50;
+
+/// Whether that is due to the flag.
+pub(in super::super) fn is_busy(usual_load: u32, load: u32) -> bool {
+    load > usual_load.saturating_add(BUSY)
+}
 
 pub(super) fn nonblocking(seen: &Seen) -> Judged {
     let (serving, behind) = (nonblocking_while_serving(seen), nonblocking_from_the_start(seen));
@@ -78,7 +83,7 @@ const TAKE_EAGAIN: &str = "wait with poll before you accept, and take EAGAIN fro
                            socket's, and another worker may set it at any time";
 
 pub(super) fn nonblocking_while_serving(seen: &Seen) -> Judged {
-    let Flagged { by_itself, answers, taken, load, ended } = match &seen.flagged {
+    let Flagged { by_itself, answers, taken, usual_load, load, ended } = match &seen.flagged {
         Tried::Seen(flagged) => flagged,
         Tried::Not(because) => return not_tried(because),
     };
@@ -86,12 +91,10 @@ pub(super) fn nonblocking_while_serving(seen: &Seen) -> Judged {
     if let Some(how) = ended {
         return fail(format!("{set}: ended {}", ending(*how)), TAKE_EAGAIN);
     }
-    let is_served =
-        |answer: &&Answer| if seen.http().is_some() { answer.is_whole() } else { answer.is_accepted() };
-    if let Some(answer) = answers.iter().find(|answer| !is_served(answer)) {
+    if let Some(answer) = answers.iter().find(|answer| !seen.is_served(answer)) {
         return fail(format!("{set}: {}", answered(answer, &seen.path)), TAKE_EAGAIN);
     }
-    if *load > BUSY {
+    if is_busy(*usual_load, *load) {
         let text = format!("{set}: with nothing to do it wants {load}% of a processor");
         return advice(text, "wait with poll before you accept: accept does not wait any more");
     }
@@ -108,8 +111,7 @@ fn nonblocking_from_the_start(seen: &Seen) -> Judged {
         return fail(format!("{SET}: ended {} after {}", ending(*how), time(*after)), TAKE_EAGAIN);
     }
     let Some(answer) = &behind.answer else { return fail(format!("{SET}: not online"), TAKE_EAGAIN) };
-    let is_served = if seen.http().is_some() { answer.is_whole() } else { answer.is_accepted() };
-    if !is_served {
+    if !seen.is_served(answer) {
         return fail(format!("{SET}: {}", answered(answer, &seen.path)), TAKE_EAGAIN);
     }
     if behind.cleared {
@@ -121,10 +123,10 @@ fn nonblocking_from_the_start(seen: &Seen) -> Judged {
 
 pub(super) fn listener(seen: &Seen) -> Judged {
     if !seen.begun.is_online() {
-        return not_tried("it was not online");
+        return not_tried(NOT_ONLINE);
     }
     if seen.knocks.is_empty() {
-        return not_tried("there is no listener");
+        return not_tried(NO_LISTENER);
     }
     let Some((address, purpose)) = seen.shut.first() else { return ok("none was shut down") };
     let when = match purpose {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::super::seen::{
-    Begun, Behind, End, Flagged, Holder, Idle, InFlight, Knock, LIVES, Orphaned, Second, Tried, Voice, Words,
+    Begun, Behind, ByItself, ENDED, End, Flagged, Holder, Idle, InFlight, Knock, NOT_ONLINE, Orphaned,
+    Second, Tried, Voice, Words,
 };
 use super::*;
 use crate::core::Ready;
@@ -41,21 +42,29 @@ fn right() -> Seen {
         second: Tried::Seen(Second { first_was_answered: true, answer: whole(false) }),
         holders: Tried::Seen(vec![holder(7, 1, &[], &[])]),
         end: Tried::Seen(ended()),
-        crash: None,
-        in_flight: Tried::Seen(InFlight { before: None, early: false, answer: whole(true) }),
+        by_itself: None,
+        in_flight: Tried::Seen(InFlight::Asked { before: None, early: false, answer: whole(true) }),
         idle: Tried::Seen(Idle { drained: vec![(MOMENT, whole(true)), (MOMENT, whole(true))], end: ended() }),
         flagged: Tried::Seen(Flagged {
             by_itself: false,
             answers: vec![whole(false); 3],
             taken: 20,
+            usual_load: 0,
             load: 0,
             ended: None,
         }),
         behind: Tried::Seen(Behind { begun: online(), answer: Some(whole(false)), cleared: false }),
         eof: Tried::Seen(Orphaned { after: Some(MOMENT), limit: LONG, left: Vec::new() }),
         shut: Vec::new(),
-        outputs: [const { Vec::new() }; LIVES],
+        written: Default::default(),
     }
+}
+
+/// Of everything that is tried after the first connections.
+fn not_tried_because(because: &'static str, seen: &mut Seen) {
+    (seen.second, seen.holders, seen.end) = (Tried::not(because), Tried::not(because), Tried::not(because));
+    (seen.in_flight, seen.idle, seen.eof) = (Tried::not(because), Tried::not(because), Tried::not(because));
+    (seen.flagged, seen.behind) = (Tried::not(because), Tried::not(because));
 }
 
 fn holder(pid: i32, parent: i32, notice: &[i32], listeners: &[i32]) -> Holder {
@@ -110,14 +119,11 @@ fn who_is_not_online_fails_there_and_the_rest_is_not_tried() {
         crashed,
         Begun::Offline { after: MOMENT, why: "no database".to_string() },
     ] {
-        let not = "it was not online";
         assert_eq!(
             faults(|seen| {
                 seen.begun = begun;
                 seen.knocks.clear();
-                (seen.second, seen.holders, seen.end) = (Tried::Not(not), Tried::Not(not), Tried::Not(not));
-                (seen.in_flight, seen.idle, seen.eof) = (Tried::Not(not), Tried::Not(not), Tried::Not(not));
-                (seen.flagged, seen.behind) = (Tried::Not(not), Tried::Not(not));
+                not_tried_because(NOT_ONLINE, seen);
             }),
             [(Point::Online, Verdict::Fail)]
         );
@@ -136,32 +142,80 @@ fn what_to_change_is_what_is_most_often_the_reason() {
     };
     assert!(change(|_| {}).starts_with("see what it wrote"));
     assert!(change(|seen| seen.runner = Some("npm")).starts_with("npm passes no descriptors on"));
-    let taken = |seen: &mut Seen| seen.outputs[0] = vec!["Error: listen EADDRINUSE".to_string()];
+    let taken = |seen: &mut Seen| seen.written[0].address_in_use = true;
     assert!(change(taken).contains("which srvwrap holds already"));
     let free = |seen: &mut Seen| {
-        seen.outputs[0] = vec!["Error: listen EADDRINUSE".to_string()];
+        seen.written[0].address_in_use = true;
         seen.has_listeners = false;
     };
     assert!(change(free).contains("give it to srvwrap with -p"));
 }
 
 #[test]
-fn a_connection_that_waits_fails_and_an_end_meanwhile_is_told_once() {
+fn a_connection_that_waits_fails_and_what_listens_elsewhere_is_named() {
     let waiting = |seen: &mut Seen| {
         seen.knocks[0].answer = Answer::Waiting;
         seen.own_ports = vec![3000];
-        seen.second = Tried::Not("it takes no connection");
+        seen.second = Tried::not("it takes no connection");
     };
     assert_eq!(faults(waiting), [(Point::Accepts, Verdict::Fail)]);
     let text = seen_of(Point::Accepts, waiting);
     assert_eq!(text, "port 8000: not accepted; it listens on port 3000 of its own");
-    let crashed = |seen: &mut Seen| {
-        waiting(seen);
-        seen.crash = Some((MOMENT, Ended::Exited(1)));
-        seen.end = Tried::Not("it had ended by itself");
+    let mut npm = right();
+    waiting(&mut npm);
+    npm.runner = Some("npm");
+    assert!(found(Point::Accepts, &npm).change.unwrap().starts_with("npm passes no descriptors on"));
+}
+
+fn by_itself(purpose: Purpose) -> ByItself {
+    ByItself { purpose, how: Ended::Exited(1), after: MOMENT, was_online: true, said_offline: false }
+}
+
+#[test]
+fn an_end_that_nobody_asked_for_is_the_only_fault_whatever_else_went_wrong_by_it() {
+    for answer in [Answer::Waiting, Answer::Cut, Answer::Silent, Answer::Half] {
+        let ended = |seen: &mut Seen| {
+            seen.knocks[0].answer = answer.clone();
+            not_tried_because(ENDED, seen);
+            seen.by_itself = Some(by_itself(Purpose::Serving));
+        };
+        assert_eq!(faults(ended), [(Point::Shutdown, Verdict::Fail)]);
+        let accepts = seen_of(Point::Accepts, ended);
+        assert!(accepts == ENDED || answer == Answer::Cut, "{accepts}");
+        let text = "ended with status 1, 3ms after it was online, though nobody had told it to";
+        assert_eq!(seen_of(Point::Shutdown, ended), text);
+    }
+}
+
+#[test]
+fn an_end_in_a_later_life_has_what_was_written_there_and_one_that_was_announced_is_none() {
+    let mut seen = right();
+    seen.by_itself = Some(ByItself { was_online: false, ..by_itself(Purpose::Idle) });
+    seen.written[Purpose::Idle as usize].lines = vec!["third".to_string()];
+    let found = found(Point::Shutdown, &seen);
+    assert!(found.seen.starts_with("ended with status 1, 3ms after it was started again"), "{}", found.seen);
+    assert!(found.change.unwrap().starts_with("see what it wrote"));
+    assert_eq!(found.output, ["third"]);
+    let announced = |seen: &mut Seen| {
+        not_tried_because(ENDED, seen);
+        seen.by_itself = Some(ByItself { said_offline: true, ..by_itself(Purpose::Serving) });
     };
-    assert_eq!(faults(crashed), [(Point::Accepts, Verdict::Fail)]);
-    assert!(seen_of(Point::Accepts, crashed).contains("and it has ended with status 1 after 3ms"));
+    assert_eq!(faults(announced), []);
+    assert!(
+        seen_of(Point::Shutdown, announced).ends_with("after it was online, and had said offline before")
+    );
+}
+
+#[test]
+fn who_is_not_answered_in_time_is_advised_to_another_path_and_who_speaks_otherwise_is_not() {
+    for answer in [Answer::Silent, Answer::Half] {
+        let late = |seen: &mut Seen| seen.knocks[0].answer = answer.clone();
+        assert_eq!(faults(late), [(Point::Accepts, Verdict::Advice)]);
+        assert!(seen_of(Point::Accepts, late).ends_with("within 10s"));
+    }
+    for answer in [Answer::NotHttp, Answer::Cut] {
+        assert_eq!(faults(|seen| seen.knocks[0].answer = answer), []);
+    }
 }
 
 #[test]
@@ -191,22 +245,26 @@ fn a_shutdown_is_judged_by_what_is_left() {
     );
     let by_term = End { how: Some(Ended::Signaled(libc::SIGTERM)), ..ended() };
     assert_eq!(end(by_term), [(Point::Status, Verdict::Advice)]);
-    let crash = |seen: &mut Seen| {
-        seen.crash = Some((MOMENT, Ended::Exited(0)));
-        seen.end = Tried::Not("it had ended by itself");
-    };
-    assert_eq!(faults(crash), [(Point::Shutdown, Verdict::Fail)]);
 }
 
 #[test]
 fn what_is_lost_at_the_end_fails_and_what_may_be_is_advice() {
     let in_flight = |answer| {
-        faults(|seen| seen.in_flight = Tried::Seen(InFlight { before: Some(MOMENT), early: false, answer }))
+        faults(|seen| {
+            seen.in_flight = Tried::Seen(InFlight::Asked { before: Some(MOMENT), early: false, answer });
+        })
     };
     for answer in [Answer::Cut, Answer::Half, Answer::Silent, Answer::NotHttp] {
         assert_eq!(in_flight(answer), [(Point::InFlight, Verdict::Fail)]);
     }
     assert_eq!(in_flight(whole(false)), []);
+    let too_long = |seen: &mut Seen| {
+        seen.stop_timeout = MOMENT;
+        seen.in_flight = Tried::Seen(InFlight::TooLong);
+    };
+    assert_eq!(faults(too_long), [(Point::InFlight, Verdict::Fail)]);
+    let text = "GET / takes 3ms, and is cut after --stop-timeout 3ms";
+    assert_eq!(seen_of(Point::InFlight, too_long), text);
     let idle = |drained: Answer, end: End| {
         faults(|seen| seen.idle = Tried::Seen(Idle { drained: vec![(MOMENT, drained)], end }))
     };
@@ -261,6 +319,7 @@ fn of_two_lives_under_the_flag_the_worse_one_is_told() {
     assert_eq!(flagged(|flagged, _| flagged.ended = Some(Ended::Exited(1))), with(Verdict::Fail));
     assert_eq!(flagged(|flagged, _| flagged.answers.push(Answer::Waiting)), with(Verdict::Fail));
     assert_eq!(flagged(|flagged, _| flagged.load = 99), with(Verdict::Advice));
+    assert_eq!(flagged(|flagged, _| (flagged.usual_load, flagged.load) = (95, 99)), []);
     assert_eq!(flagged(|_, behind| behind.cleared = true), with(Verdict::Advice));
     assert_eq!(flagged(|_, behind| behind.answer = None), with(Verdict::Fail));
     assert_eq!(
@@ -276,8 +335,8 @@ fn of_two_lives_under_the_flag_the_worse_one_is_told() {
 fn a_failure_has_the_last_lines_of_its_own_life() {
     let mut seen = right();
     seen.shut = vec![("port 8000".to_string(), Purpose::Idle)];
-    seen.outputs[Purpose::Serving as usize] = vec!["first".to_string()];
-    seen.outputs[Purpose::Idle as usize] = vec!["third".to_string()];
+    seen.written[Purpose::Serving as usize].lines = vec!["first".to_string()];
+    seen.written[Purpose::Idle as usize].lines = vec!["third".to_string()];
     assert_eq!(found(Point::Listener, &seen).output, ["third"]);
     assert_eq!(found(Point::Online, &seen).output, [""; 0]);
     assert_eq!(worst(&judge(&seen)), Verdict::Fail);

@@ -298,7 +298,7 @@ impl Streams {
         let Some(stream) = self.table.get_mut(&id) else { return };
         let Some(block) = stream.splitter.end() else { return };
         if let Some(tail) = self.tails.get_mut(&id.0).filter(|_| id.1 == Own::Stderr) {
-            tail.add(&block);
+            tail.add(&block.bytes);
         }
         let mut text = Vec::new();
         stream.form.lines(&block, &stamp(), &stream.source, &mut text);
@@ -328,7 +328,7 @@ impl Stream {
         let stamp = if self.form.is_plain() { String::new() } else { stamp() };
         while let Some(block) = self.splitter.next_block(&mut bytes) {
             if let Some(tail) = tail.as_deref_mut() {
-                tail.add(&block);
+                tail.add(&block.bytes);
             }
             pumped.join(self.write(&block, &stamp, sink, now, text));
         }
