@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::http::{Connection, Target, Trouble};
+use crate::harness::http::{Connection, Target, Trouble, get};
 use crate::harness::load::Load;
 use crate::harness::{Starting, consumers, frameworks, require};
 
@@ -128,6 +128,28 @@ fn gin_loses_nothing() {
     let Some(program) = frameworks::go("gin", &imports) else { return };
     let program = program.to_str().expect("a path of ours");
     loses_nothing(frameworks::serving("gin", &[], &["--protocol", "systemd", program]));
+}
+
+#[test]
+fn a_connection_that_never_asks_holds_none_of_go() {
+    let package = "github.com/coreos/go-systemd";
+    let Some(program) = frameworks::go("nethttp", &[package]) else { return };
+    let program = program.to_str().expect("a path of ours");
+    is_not_held("nethttp", &["--protocol", "systemd", program]);
+}
+
+/// `Shutdown` of net/http waits five seconds for such a connection.
+fn is_not_held(name: &str, words: &[&str]) {
+    let words = [&["--stop-timeout", "4s"], words].concat();
+    let mut srvwrap = frameworks::serving(name, &[], &words).online();
+    let target = Target::Port(srvwrap.port());
+    let silent = [(); 4].map(|()| Connection::open(&target).expect("it listens"));
+    // The queue has an order: whoever is answered now came after those.
+    get(&target, "/").expect("it answers");
+    srvwrap.signal(Signal::SIGTERM);
+    assert_eq!(srvwrap.exit_code(), 0);
+    assert!(!srvwrap.has_said("killed"), "it was held");
+    drop(silent);
 }
 
 #[test]
