@@ -155,7 +155,9 @@ fn is_not_held(name: &str, words: &[&str]) {
 #[test]
 fn axum_loses_nothing() {
     let Some(program) = frameworks::axum() else { return };
-    loses_nothing(frameworks::serving("axum", &[], &[program.to_str().expect("a path of ours")]));
+    let program = program.to_str().expect("a path of ours");
+    is_not_held("axum", &[program]);
+    loses_nothing(frameworks::serving("axum", &[], &[program]));
 }
 
 #[test]
@@ -178,8 +180,9 @@ fn tomcat_loses_nothing() {
 fn java(name: &str, jars: &[&str]) {
     let Some(classes) = frameworks::java(name, jars) else { return };
     let opening = ["--add-opens", "java.base/java.io=ALL-UNNAMED"];
-    let words = [&["--protocol", "stdin", "java"], &opening[..], &["-cp", &classes, "Server"]];
-    loses_nothing(frameworks::serving(name, &[], &words.concat()));
+    let words = [&["--protocol", "stdin", "java"], &opening[..], &["-cp", &classes, "Server"]].concat();
+    is_not_held(name, &words);
+    loses_nothing(frameworks::serving(name, &[], &words));
 }
 
 /// A connection that is kept has one of its processes to itself.
