@@ -84,7 +84,7 @@ static inline int srvwrap_is_told(void) {
     return count == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
 }
 
-// Has finish called once, on the line from srvwrap, SIGTERM or SIGINT, from inside a call of this function, it may be the
+// Has finish called once, on the line from srvwrap, SIGTERM or SIGINT, from inside a call of this function, be it the
 // first: call it before you wait, poll the descriptor that it returns, and call it again when that is readable. Once
 // finish was called, -1 is returned, of which poll takes no notice. finish is to lead to this: close the listeners,
 // answer for half a second with `Connection: close`, close what is idle, exit.
