@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::http::{Connection, Target, Trouble};
+use crate::harness::http::{Connection, Target, Trouble, get};
 use crate::harness::load::Load;
 use crate::harness::{Starting, consumers, frameworks, require};
 
@@ -131,9 +131,33 @@ fn gin_loses_nothing() {
 }
 
 #[test]
+fn a_connection_that_never_asks_holds_none_of_go() {
+    let package = "github.com/coreos/go-systemd";
+    let Some(program) = frameworks::go("nethttp", &[package]) else { return };
+    let program = program.to_str().expect("a path of ours");
+    is_not_held("nethttp", &["--protocol", "systemd", program]);
+}
+
+/// `Shutdown` of net/http waits five seconds for such a connection.
+fn is_not_held(name: &str, words: &[&str]) {
+    let words = [&["--stop-timeout", "4s"], words].concat();
+    let mut srvwrap = frameworks::serving(name, &[], &words).online();
+    let target = Target::Port(srvwrap.port());
+    let silent = [(); 4].map(|()| Connection::open(&target).expect("it listens"));
+    // The queue has an order: whoever is answered now came after those.
+    get(&target, "/").expect("it answers");
+    srvwrap.signal(Signal::SIGTERM);
+    assert_eq!(srvwrap.exit_code(), 0);
+    assert!(!srvwrap.has_said("killed"), "it was held");
+    drop(silent);
+}
+
+#[test]
 fn axum_loses_nothing() {
     let Some(program) = frameworks::axum() else { return };
-    loses_nothing(frameworks::serving("axum", &[], &[program.to_str().expect("a path of ours")]));
+    let program = program.to_str().expect("a path of ours");
+    is_not_held("axum", &[program]);
+    loses_nothing(frameworks::serving("axum", &[], &[program]));
 }
 
 #[test]
@@ -156,8 +180,9 @@ fn tomcat_loses_nothing() {
 fn java(name: &str, jars: &[&str]) {
     let Some(classes) = frameworks::java(name, jars) else { return };
     let opening = ["--add-opens", "java.base/java.io=ALL-UNNAMED"];
-    let words = [&["--protocol", "stdin", "java"], &opening[..], &["-cp", &classes, "Server"]];
-    loses_nothing(frameworks::serving(name, &[], &words.concat()));
+    let words = [&["--protocol", "stdin", "java"], &opening[..], &["-cp", &classes, "Server"]].concat();
+    is_not_held(name, &words);
+    loses_nothing(frameworks::serving(name, &[], &words));
 }
 
 /// A connection that is kept has one of its processes to itself.

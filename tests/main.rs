@@ -33,6 +33,7 @@ mod daemon;
 mod deploy;
 mod failed_deploys;
 mod faults;
+mod forked;
 mod frameworks;
 mod fuzz_control;
 mod handover;

@@ -26,6 +26,8 @@ use page::{Session, sessions};
 
 use crate::harness::{PATIENCE, examples, require};
 
+pub(crate) use clients::keeps_its_part_of;
+
 /// A limit of the page is what a machine takes that has nothing else to do.
 const SLACK: u32 = 12;
 

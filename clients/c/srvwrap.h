@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 // The socket whose number is in this variable, kept from children. -1 where the variable is not set.
 static inline int srvwrap_inherited(const char *variable, int option) {
@@ -57,12 +58,14 @@ static inline void srvwrap_online(void) { srvwrap_say("online", ""); }
 static inline void srvwrap_offline(const char *why) { srvwrap_say("offline", why); }
 
 static int srvwrap_notice = -1;
+static pid_t srvwrap_process;
 
-// Ends what there is to read, which whoever polls the descriptor notices. The writing side stays open.
+// Ends what there is to read, which whoever polls the descriptor notices. The writing side stays open. A child that was
+// forked shares the descriptor: there the signal does what it does by itself.
 static inline void srvwrap_signalled(int number) {
     int before = errno;
-    (void)number;
-    shutdown(srvwrap_notice, SHUT_RD);
+    if (getpid() == srvwrap_process) shutdown(srvwrap_notice, SHUT_RD);
+    else if (signal(number, SIG_DFL) != SIG_ERR) raise(number);
     errno = before;
 }
 
@@ -73,6 +76,7 @@ static inline int srvwrap_is_told(void) {
     char byte;
     ssize_t count;
     while ((count = recv(srvwrap_notice, &byte, 1, MSG_DONTWAIT)) > 0) {
+        if (byte == '\n' && length > 0 && line[length - 1] == '\r') length--;
         if (byte == '\n' && length == 10 && memcmp(line, "\"shutdown\"", 10) == 0) return 1;
         if (byte == '\n') length = 0;
         else if (length < sizeof line) line[length++] = byte;
@@ -80,17 +84,15 @@ static inline int srvwrap_is_told(void) {
     return count == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
 }
 
-// Has finish called once, on the line from srvwrap, SIGTERM or SIGINT, and that from inside a call of this function:
-// call it before you wait, poll the descriptor that it returns, and call it again when that is readable. Once finish
-// was called, -1 is returned, of which poll takes no notice. finish is to lead to this: close the listeners, answer for
-// half a second with `Connection: close`, close what is idle, exit.
+// Has finish called once, on the line from srvwrap, SIGTERM or SIGINT, from inside a call of this function, be it the
+// first: call it before you wait, poll the descriptor that it returns, and call it again when that is readable. Once
+// finish was called, -1 is returned, of which poll takes no notice. finish is to lead to this: close the listeners,
+// answer for half a second with `Connection: close`, close what is idle, exit.
 static inline int srvwrap_on_shutdown(void (*finish)(void)) {
     static int was_told;
     if (srvwrap_notice < 0 && (srvwrap_notice = srvwrap_inherited("NOTIFY_FD", SO_TYPE)) >= 0) {
-        struct sigaction action;
-        memset(&action, 0, sizeof action);
-        action.sa_handler = srvwrap_signalled;
-        action.sa_flags = SA_RESTART;
+        struct sigaction action = {.sa_handler = srvwrap_signalled, .sa_flags = SA_RESTART};
+        srvwrap_process = getpid();
         sigaction(SIGTERM, &action, NULL);
         sigaction(SIGINT, &action, NULL);
     }
@@ -106,7 +108,7 @@ static inline int srvwrap_on_shutdown(void (*finish)(void)) {
 static inline size_t srvwrap_listeners(int *found, size_t most) {
     char variable[32];
     size_t count = 0;
-    for (; count < most && getenv("NOTIFY_FD") != NULL; count++) {
+    for (; count < most && srvwrap_inherited("NOTIFY_FD", SO_TYPE) >= 0; count++) {
         snprintf(variable, sizeof variable, "LISTEN_FD_%zu", count);
         if ((found[count] = srvwrap_inherited(variable, SO_ACCEPTCONN)) < 0) break;
         fcntl(found[count], F_SETFL, fcntl(found[count], F_GETFL) | O_NONBLOCK);

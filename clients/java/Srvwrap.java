@@ -86,7 +86,7 @@ public final class Srvwrap {
 
     /** The line, the end of all lines and an error all mean that it is time to go. */
     private static void waitForShutdown() {
-        Scanner lines = new Scanner(new FileInputStream(NOTICE), StandardCharsets.UTF_8).useDelimiter("\n");
+        Scanner lines = new Scanner(new FileInputStream(NOTICE), StandardCharsets.UTF_8).useDelimiter("\r?\n");
         lines.tokens().anyMatch("\"shutdown\""::equals);
     }
 

@@ -8,6 +8,7 @@
 //! ```
 //!
 //! Not run by srvwrap, all four do nothing, and `listeners` is empty. Unix only, and no thread but the caller's.
+#![allow(dead_code)] // few programs use all four
 
 use std::env;
 use std::ffi::c_int;
@@ -15,7 +16,7 @@ use std::io::{BufRead, BufReader, Error, Result, Write};
 use std::mem::ManuallyDrop;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::OnceLock;
 
 /// Says that connections are accepted.
 pub fn online() -> Result<()> {
@@ -33,15 +34,15 @@ pub fn offline(why: &str) -> Result<()> {
 pub fn on_shutdown(finish: impl FnOnce() + Send + 'static) -> Result<impl FnOnce() + Send + 'static> {
     let notice = inherited("NOTIFY_FD", SO_TYPE)?;
     if let Some(descriptor) = notice {
-        NOTICE.store(descriptor, Ordering::SeqCst);
-        for number in [SIGTERM, SIGINT] {
-            // SAFETY: `end_reading` makes one system call, which a signal handler may.
-            unsafe { signal(number, end_reading) };
-        }
+        OURS.get_or_init(|| (descriptor, std::process::id()));
+        // SAFETY: `end_reading` makes a few system calls, which a signal handler may.
+        let _ = TO_FINISH.map(|number| unsafe { signal(number, end_reading as *const () as usize) });
     }
     Ok(move || {
         let Some(descriptor) = notice else { return };
-        wait_for_shutdown(descriptor);
+        // The line, the end of the stream and an error all mean that it is time to go.
+        let (notice, words) = (stream(descriptor), [&b"\"shutdown\""[..], b"\"shutdown\"\r"]);
+        BufReader::new(&*notice).split(b'\n').map_while(Result::ok).find(|line| words.contains(&&line[..]));
         finish();
     })
 }
@@ -49,9 +50,9 @@ pub fn on_shutdown(finish: impl FnOnce() + Send + 'static) -> Result<impl FnOnce
 /// The listening sockets, in the operator's order: `TcpListener::from(descriptor)`, or `UnixListener`. Set them to
 /// non-blocking, since other workers accept on them too. They are given once; a second call gives none.
 pub fn listeners() -> Result<Vec<OwnedFd>> {
-    static GIVEN: AtomicBool = AtomicBool::new(false);
+    static GIVEN: OnceLock<()> = OnceLock::new();
     let mut found = Vec::new();
-    if inherited("NOTIFY_FD", SO_TYPE)?.is_none() || GIVEN.swap(true, Ordering::SeqCst) {
+    if inherited("NOTIFY_FD", SO_TYPE)?.is_none() || GIVEN.set(()).is_err() {
         return Ok(found);
     }
     while let Some(descriptor) = inherited(&format!("LISTEN_FD_{}", found.len()), SO_ACCEPTCONN)? {
@@ -69,18 +70,16 @@ fn say(line: &str) -> Result<()> {
     Ok(())
 }
 
-/// The line, the end of the stream and an error all mean that it is time to go.
-fn wait_for_shutdown(descriptor: RawFd) {
-    let notice = stream(descriptor);
-    BufReader::new(&*notice).split(b'\n').map_while(Result::ok).find(|line| line == b"\"shutdown\"");
-}
+static OURS: OnceLock<(RawFd, u32)> = OnceLock::new();
 
-static NOTICE: AtomicI32 = AtomicI32::new(-1);
-
-/// Ends the reading of the thread that waits. The writing side stays open for `offline`.
-extern "C" fn end_reading(_number: c_int) {
-    // SAFETY: an integer, and a descriptor that is never closed.
-    unsafe { shutdown(NOTICE.load(Ordering::SeqCst), SHUT_RD) };
+/// Ends the reading of the thread that waits; the writing side stays open for `offline`. A child that was forked shares
+/// the descriptor: there the signal does what it does by itself.
+extern "C" fn end_reading(number: c_int) {
+    // SAFETY: integers, and a descriptor that is never closed. 0 is SIG_DFL.
+    match OURS.get() {
+        Some((notice, process)) if *process == std::process::id() => unsafe { shutdown(*notice, SHUT_RD) },
+        _ => unsafe { (signal(number, 0), raise(number)).1 },
+    };
 }
 
 /// The notice descriptor, which stays open for as long as the process lives.
@@ -106,15 +105,15 @@ unsafe extern "C" {
     fn fcntl(descriptor: c_int, command: c_int, ...) -> c_int;
     fn getsockopt(socket: c_int, level: c_int, option: c_int, is: *mut c_int, size: *mut u32) -> c_int;
     fn shutdown(descriptor: c_int, how: c_int) -> c_int;
-    fn signal(number: c_int, handler: extern "C" fn(c_int)) -> usize;
+    fn raise(number: c_int) -> c_int;
+    fn signal(number: c_int, handler: usize) -> usize;
 }
 
 // The same on every Unix, but for the last three.
 const F_SETFD: c_int = 2;
 const FD_CLOEXEC: c_int = 1;
 const SHUT_RD: c_int = 0;
-const SIGINT: c_int = 2;
-const SIGTERM: c_int = 15;
+const TO_FINISH: [c_int; 2] = [15, 2]; // SIGTERM and SIGINT
 const SOL_SOCKET: c_int = if cfg!(target_os = "linux") { 1 } else { 0xffff };
 const SO_TYPE: c_int = if cfg!(target_os = "linux") { 3 } else { 0x1008 };
 const SO_ACCEPTCONN: c_int = if cfg!(target_os = "linux") { 30 } else { 2 };

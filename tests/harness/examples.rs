@@ -39,7 +39,7 @@ pub(crate) struct Language {
     pub(crate) advice: &'static [&'static str],
     /// Prints the version of the language that is here, in its first line.
     pub(crate) version: &'static [&'static str],
-    program: fn() -> Option<Vec<OsString>>,
+    pub(crate) program: fn() -> Option<Vec<OsString>>,
 }
 
 /// In the order of the table in `clients/README.md`.
@@ -198,7 +198,7 @@ fn rust_example() -> Option<PathBuf> {
 }
 
 /// Compiled once in each run of the tests: give it from a `OnceLock`.
-fn built(name: &str, build: impl Fn(&Path) -> Command) -> PathBuf {
+pub(crate) fn built(name: &str, build: impl Fn(&Path) -> Command) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let program = directory.join(name);
     // Another run of the tests may be executing the one that is there, so it is replaced and not written to.

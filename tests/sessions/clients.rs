@@ -63,14 +63,24 @@ fn keeps_its_part(language: &Language) {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// Plays them all, and says which rules were passed.
+/// The same for a server that is none of the examples, with the sessions of one rule.
+pub(crate) fn keeps_its_part_of(rule: &str, server: &Language) {
+    let sessions = sessions().into_iter().filter(|session| session.rules == [rule]);
+    let failures = failures_in(&sessions.collect::<Vec<Session>>(), server);
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
 fn failures(language: &Language) -> Vec<String> {
+    failures_in(&sessions(), language)
+}
+
+/// Plays them all, and says which rules were passed.
+fn failures_in(sessions: &[Session], language: &Language) -> Vec<String> {
     if language.program().is_none() {
         return Vec::new();
     }
     let (mut passed, mut failed) = (BTreeSet::new(), BTreeSet::new());
     let mut failures = Vec::new();
-    let sessions = sessions();
     for session in sessions.iter().filter(|session| session.is_for_workers()) {
         if !against_workers::is_for(language, session) {
             eprintln!(

@@ -4,9 +4,11 @@ package main
 import (
 	"context"
 	"log"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -39,6 +41,14 @@ func main() {
 	})
 
 	server := &http.Server{Handler: router}
+	var silent sync.Map // connections on which no request has come: Shutdown would wait five seconds for each
+	server.ConnState = func(connection net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			silent.Store(connection, nil)
+		} else {
+			silent.Delete(connection)
+		}
+	}
 	told := make(chan os.Signal, 1)
 	signal.Notify(told, syscall.SIGTERM)
 	daemon.SdNotify(false, daemon.SdNotifyReady)
@@ -47,5 +57,9 @@ func main() {
 	draining.Store(true)
 	listeners[0].Close()
 	time.Sleep(500 * time.Millisecond)
+	silent.Range(func(connection, _ any) bool {
+		connection.(net.Conn).Close()
+		return true
+	})
 	server.Shutdown(context.Background())
 }
