@@ -46,7 +46,8 @@ pub(super) fn status(seen: &Seen) -> Judged {
         Tried::Seen(End { how: Some(Ended::Exited(0)), .. }) => ok("0"),
         Tried::Seen(End { how: Some(how), .. }) => advice(
             ending(*how),
-            "handle the signal, and exit with 0 where all went well: anything else looks like a fault",
+            "handle the signal, and exit with 0 where all went well: anything else looks like a fault. A shell script \
+             should execute the server in its last line",
         ),
         Tried::Seen(End { how: None, .. }) => not_tried("it was killed"),
         Tried::Not(because) => not_tried(because),
