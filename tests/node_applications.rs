@@ -123,6 +123,7 @@ onShutdown(() => {
 /// Fastify adds `Connection: close` itself as soon as it closes, and waits for this hook before it closes connections.
 /// Its own `listen` looks `localhost` up where no host is given, and listens on the descriptor a second time.
 const FASTIFY: &str = r"
+const net = require('net');
 const { setTimeout: after } = require('timers/promises');
 const { online, onShutdown, listeners } = require('./srvwrap');
 
@@ -133,6 +134,7 @@ app.get('/slow', () => after(300, body));
 const open = new Set();
 app.server.on('connection', (socket) => open.add(socket.on('close', () => open.delete(socket))));
 app.addHook('preClose', async () => {
+  net.Server.prototype.close.call(app.server);
   await after(500);
   open.forEach((socket) => socket.bytesRead || socket.destroy());
 });
