@@ -22,6 +22,7 @@ mod bad_input;
 mod boot;
 mod c_libraries;
 mod check;
+mod client_programs;
 mod commands;
 mod commands_in_trouble;
 mod consumers;

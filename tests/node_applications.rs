@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::http::{Target, Trouble, get};
+use crate::harness::http::{Connection, Target, Trouble, get};
 use crate::harness::load::Load;
 use crate::harness::node_packages::node_packages;
 use crate::harness::{Srvwrap, Starting, command, examples, require, send, srvwrap, wait_until, worker_of};
@@ -89,6 +89,7 @@ if (process.argv[2] === 'shutdown_with_message') {
 
 /// The function given to `listen` is called by express with an error too.
 const EXPRESS: &str = r"
+const net = require('net');
 const express = require('express');
 const { online, onShutdown, listeners } = require('./srvwrap');
 
@@ -107,15 +108,22 @@ const server = app.listen(listeners()[0] ?? 8000, (error) => {
   if (error) throw error;
   online();
 });
+const open = new Set();
+server.on('connection', (socket) => open.add(socket.on('close', () => open.delete(socket))));
 onShutdown(() => {
   draining = true;
-  setTimeout(() => server.close(), 500);
+  net.Server.prototype.close.call(server);
+  setTimeout(() => {
+    server.closeIdleConnections();
+    open.forEach((socket) => socket.bytesRead || socket.destroy());
+  }, 500);
 });
 ";
 
 /// Fastify adds `Connection: close` itself as soon as it closes, and waits for this hook before it closes connections.
 /// Its own `listen` looks `localhost` up where no host is given, and listens on the descriptor a second time.
 const FASTIFY: &str = r"
+const net = require('net');
 const { setTimeout: after } = require('timers/promises');
 const { online, onShutdown, listeners } = require('./srvwrap');
 
@@ -123,7 +131,13 @@ const body = `${process.pid} ${process.env.SRVWRAP_SLOT} ${process.env.SRVWRAP_G
 const app = require('fastify')({ return503OnClosing: false });
 app.get('/', async () => body);
 app.get('/slow', () => after(300, body));
-app.addHook('preClose', () => after(500));
+const open = new Set();
+app.server.on('connection', (socket) => open.add(socket.on('close', () => open.delete(socket))));
+app.addHook('preClose', async () => {
+  net.Server.prototype.close.call(app.server);
+  await after(500);
+  open.forEach((socket) => socket.bytesRead || socket.destroy());
+});
 
 app.listen({ ...(listeners()[0] ?? { port: 8000 }), host: '' }).then(online);
 onShutdown(() => app.close());
@@ -225,6 +239,29 @@ fn an_application_with_express_loses_nothing() {
 fn an_application_with_fastify_loses_nothing() {
     let Some(modules) = node_packages() else { return };
     loses_nothing(serving(&["node", "fastify.js"]).env("NODE_PATH", modules));
+}
+
+/// As a browser opens one beforehand. Node keeps it for a minute.
+fn a_connection_that_never_asks_holds_nobody(file: &str) {
+    let Some(modules) = node_packages() else { return };
+    let words = ["--stop-timeout", "10s", "node", file];
+    let mut srvwrap = serving(&words).env("NODE_PATH", modules).online();
+    let target = Target::Port(srvwrap.port());
+    let silent = Connection::open(&target).expect("it listens");
+    // The queue of the listener has an order: with this one, the one before it has been accepted.
+    get(&target, "/").expect("it answers");
+    stopped_well(srvwrap);
+    drop(silent);
+}
+
+#[test]
+fn a_connection_that_never_asks_does_not_hold_an_application_with_express() {
+    a_connection_that_never_asks_holds_nobody("express.js");
+}
+
+#[test]
+fn a_connection_that_never_asks_does_not_hold_an_application_with_fastify() {
+    a_connection_that_never_asks_holds_nobody("fastify.js");
 }
 
 /// Each is told to stop as it expects, whatever the next one expects.

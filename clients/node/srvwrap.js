@@ -3,8 +3,8 @@
 //
 //     const { online, offline, onShutdown, listeners } = require('./srvwrap');
 //
-//     server.listen(listeners()[0], online);   // now srvwrap knows that it serves
-//     onShutdown(finish);                      // finish() is called once, when srvwrap wants this process to end
+//     server.listen(listeners()[0] ?? 8000, online); // now srvwrap knows that it serves
+//     onShutdown(finish);                            // finish() is called once, when srvwrap wants this process to end
 //
 // Not run by srvwrap, all four do nothing, and listeners() is empty. Nothing here keeps the process alive.
 'use strict';
@@ -71,7 +71,7 @@ function onLine(take, end) {
   let received = '';
   const reader = new net.Socket({ fd: notice, readable: true, writable: false });
   reader.on('data', (chunk) => {
-    const lines = (received + chunk).split('\n');
+    const lines = (received + chunk).split(/\r?\n/);
     received = lines.pop();
     lines.forEach(take);
   });

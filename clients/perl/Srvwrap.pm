@@ -17,7 +17,7 @@ use Fcntl qw(F_SETFD F_SETFL F_SETOWN FD_CLOEXEC O_ASYNC);
 use IO::Socket;
 use Socket qw(MSG_DONTWAIT SO_ACCEPTCONN SOL_SOCKET);
 
-my ($notice, @listeners, $finish);
+my ($notice, @listeners, $finish, $owner);
 my $received = '';
 
 # Says that connections are accepted.
@@ -39,11 +39,11 @@ sub offline {
 # Returned is a socket, or nothing. Where the program waits, let it wait for this one too, and do nothing with it: Perl
 # may sleep over a signal that comes just before a wait, and over what there is to read it cannot.
 sub on_shutdown {
-    ($finish) = @_;
+    ($finish, $owner) = ($_[0], 0 + $$);    # a number: $$ that nobody has read is text to fcntl
     return unless $notice;
     $SIG{$_} = \&_told for qw(TERM INT);
     $SIG{IO} = \&_look;
-    fcntl $notice, F_SETOWN, $$;
+    fcntl $notice, F_SETOWN, $owner;
     fcntl $notice, F_SETFL, O_ASYNC;
     _look();    # what came before that gave no signal
     return $notice;
@@ -86,6 +86,11 @@ sub _look {
 }
 
 sub _told {
+    my ($signal) = @_;
+    if ($signal && $$ != $owner) {    # a child by fork, which ends as it would by itself
+        $SIG{$signal} = 'DEFAULT';
+        return kill $signal => $$;
+    }
     my $code = $finish or return;
     undef $finish;
     local $!;

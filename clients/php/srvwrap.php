@@ -6,8 +6,7 @@
 //     [$notice, $look] = srvwrap\on_shutdown($finish);   // call $look() where $notice is readable, as it says below
 //     srvwrap\online();                                  // now srvwrap knows that it serves
 //
-// Not run by srvwrap, all four do nothing, and listeners() is empty. For programs that `php` runs: only there PHP opens
-// descriptors. No extension is needed; pcntl has it hear SIGTERM too.
+// Not run by srvwrap, all four do nothing, and listeners() is empty. For what `php` itself runs.
 
 namespace srvwrap;
 
@@ -28,7 +27,7 @@ function offline(string $why = ''): void
  * answer for half a second with `Connection: close`, close what is idle, exit.
  *
  * Returned are a stream and a function, which reads the line: the program waits for the one, beside its connections,
- * and then calls the other. On a signal $finish() is called between any two of the program's statements.
+ * and then calls the other. On a signal $finish() is called between any two statements. A forked child just ends by it.
  */
 function on_shutdown(callable $finish): array
 {
@@ -38,8 +37,9 @@ function on_shutdown(callable $finish): array
     };
     if (notice() && function_exists('pcntl_async_signals')) {
         pcntl_async_signals(true);
-        pcntl_signal(SIGTERM, $once);
-        pcntl_signal(SIGINT, $once);
+        $pid = getmypid();
+        $told = fn ($n) => getmypid() === $pid ? $once() : pcntl_signal($n, SIG_DFL) && posix_kill(getmypid(), $n);
+        array_map(fn ($n) => pcntl_signal($n, $told), [SIGTERM, SIGINT]);
     }
     $received = '';
     $look = function () use ($once, &$received): void {

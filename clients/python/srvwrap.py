@@ -5,10 +5,10 @@
     srvwrap.on_shutdown(finish)       # finish() is called once, when srvwrap wants this process to end
     srvwrap.online()                  # now srvwrap knows that it serves
 
-Not run by srvwrap, all four do nothing, and listeners() is empty. There is no thread here: what srvwrap writes is read
-when the kernel says by SIGIO that it has come.
+Not run by srvwrap, all four do nothing, and listeners() is empty. No thread: what srvwrap writes is read at SIGIO.
 """
 
+import atexit
 import fcntl
 import os
 import signal
@@ -31,18 +31,17 @@ def on_shutdown(finish):
 
     finish() runs in the main thread, between any two of its instructions: let it only wake or mark something. It is to
     lead to this: close the listeners, answer for half a second with `Connection: close`, close what is idle, exit.
-
     Returned is a socket, or None. Where the main thread waits, let it wait for this one too, and do nothing with it:
     Python may sleep over a signal that comes just before a wait, and over what there is to read it cannot.
     """
-    global _finish
+    global _finish, _owner
     if _notice is None:
         return None
-    _finish = finish
+    _finish, _owner = finish, os.getpid()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _told)
     signal.signal(signal.SIGIO, _look)
-    fcntl.fcntl(_notice, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(_notice, fcntl.F_SETOWN, _owner)
     fcntl.fcntl(_notice, fcntl.F_SETFL, os.O_ASYNC)
     _look()  # what came before that gave no signal
     return _notice
@@ -78,7 +77,7 @@ def _look(*_):
     try:
         while True:
             chunk = _notice.recv(4096, socket.MSG_DONTWAIT)
-            *lines, _received = (_received + chunk).split(b"\n")
+            *lines, _received = (_received + chunk).replace(b"\r\n", b"\n").split(b"\n")
             if b'"shutdown"' in lines or not chunk:
                 return _told()
     except BlockingIOError:
@@ -87,14 +86,17 @@ def _look(*_):
         _told()  # srvwrap is gone, and has not read everything
 
 
-def _told(*_):
+def _told(number=None, _=None):
     global _finish
+    if number and os.getpid() != _owner:  # a child by fork, which ends as it would by itself
+        signal.signal(number, signal.SIG_DFL)
+        return os.kill(os.getpid(), number)
     finish, _finish = _finish, None
     if finish is not None:
         # On its way out Python puts its handlers away: a signal that came then would end it by that signal.
         fcntl.fcntl(_notice, fcntl.F_SETFL, 0)
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)
+            atexit.register(signal.signal, number, signal.SIG_IGN)
         finish()
 
 
@@ -102,7 +104,7 @@ def _inherited(variable):
     """The socket whose number is in this variable, kept from children. Its absence is a mistake to be told at once."""
     try:
         inherited = socket.socket(fileno=int(os.environ[variable]))
-    except (OSError, ValueError) as why:
+    except (OSError, ValueError, OverflowError) as why:
         _is_lost(variable, f"is no open socket ({why})")
     inherited.set_inheritable(False)
     return inherited
@@ -115,4 +117,4 @@ def _is_lost(variable, what):
 
 _notice = _inherited("NOTIFY_FD") if "NOTIFY_FD" in os.environ else None
 _received = b""
-_finish = None
+_finish = _owner = None

@@ -29,7 +29,15 @@ module Srvwrap
       return proc {} unless @notice
 
       told, tell = IO.pipe
-      %w[TERM INT].each { |name| trap(name) { tell.write_nonblock('.', exception: false) } }
+      owner = Process.pid
+      %w[TERM INT].each do |name|
+        trap(name) do
+          next tell.write_nonblock('.', exception: false) if Process.pid == owner
+
+          trap(name, 'DEFAULT') # a child by fork, which ends as it would by itself
+          Process.kill(name, Process.pid)
+        end
+      end
       proc do
         wait_for_shutdown(told)
         finish.call
@@ -79,8 +87,8 @@ module Srvwrap
       return socket if !block_given? || yield(socket)
 
       lost(variable, kind)
-    rescue SystemCallError, ArgumentError
-      lost(variable, kind) # ArgumentError: no number, or that of a descriptor of Ruby's own
+    rescue SystemCallError, ArgumentError, RangeError
+      lost(variable, kind) # no number, or that of a descriptor of Ruby's own, or of none
     end
 
     def lost(variable, kind)

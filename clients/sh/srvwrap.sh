@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: 0BSD
 # The worker protocol of srvwrap, in one file to copy; for any POSIX shell.
 #
-#     . ./srvwrap.sh
+#     . "$(dirname "$0")/srvwrap.sh"
 #     online                        now srvwrap knows that this process serves
 #     exec server --fd "$LISTEN_FD"
 #
 # or, where the shell has to stay:
 #
 #     server --fd "$LISTEN_FD" & server=$!
-#     on_shutdown 'kill -TERM "$server"'
+#     on_shutdown told=0    # srvwrap tells the server too: the shell has only to stay
 #     online
 #     while kill -0 "$server" 2>/dev/null; do wait "$server"; done
+#     exit "${told:-$?}"
 #
 # Not run by srvwrap, all four do nothing, and listeners prints nothing.
 
@@ -45,7 +46,12 @@ listeners() {
 
 _srvwrap_say() {
     _srvwrap_has NOTIFY_FD || return 0
-    # Where srvwrap is gone this fails, and this process will be killed. dash knows no descriptors of two digits.
+    # dash knows no descriptors of two digits.
+    if ! (: >&"$_srvwrap_fd") 2>/dev/null; then
+        echo "NOTIFY_FD=$_srvwrap_fd is more than this shell can write to: use bash" >&2
+        exit 1
+    fi
+    # Where srvwrap is gone this fails, and this process will be killed.
     (trap '' PIPE && printf '%s\n' "$1" >&"$_srvwrap_fd") || :
 }
 
