@@ -306,7 +306,7 @@ fn why_no_idle(seen: &Seen) -> Option<Cow<'static, str>> {
     Some(because.into())
 }
 
-/// One connection stays idle until the end; on the others a request follows.
+/// One connection stays idle until the end, and one has never asked; on the others a request follows.
 fn follow_up(life: &mut Life<'_>, seen: &Seen) -> Result<Tried<Idle>, Cut> {
     let mut connections = Vec::new();
     for _ in 0..=DRAINED_AT.len() {
@@ -315,6 +315,7 @@ fn follow_up(life: &mut Life<'_>, seen: &Seen) -> Result<Tried<Idle>, Cut> {
             _ => return Ok(Tried::not(NO_ANSWER_AGAIN)),
         }
     }
+    let unasked = life.accepted(seen.main())?;
     life.tell();
     let told = life.told.unwrap_or_else(now);
     // All are asked in time, also where one answer takes long.
@@ -328,7 +329,7 @@ fn follow_up(life: &mut Life<'_>, seen: &Seen) -> Result<Tried<Idle>, Cut> {
         drained.push((after, life.answer(connection, until)?));
     }
     let end = life.end(seen.stop_timeout)?;
-    drop(connections);
+    drop((connections, unasked));
     Ok(Tried::Seen(Idle { drained, end }))
 }
 

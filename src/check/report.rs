@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!     ok      shutdown           W13 W14  ended with status 0 after 530ms
-//!     FAIL    idle               W13      with an idle connection open still there after 30s, and killed
+//!     FAIL    idle               W13      with idle connections open still there after 30s, and killed
 //!                                         change: close connections that are idle …
 //!                                         it wrote: draining
 //! ```

@@ -65,6 +65,14 @@ fn an_idle_connection_that_holds_it_fails() {
     with(good, bad, &["--stop-timeout", "3s"], &["idle: fail"]);
 }
 
+/// As one that a browser opens in advance, or a probe.
+#[test]
+fn a_connection_that_never_asks_and_holds_it_fails() {
+    let (good, bad) =
+        ("    try:\n        while", "    try:\n        connection.recv(1, socket.MSG_PEEK)\n        while");
+    with(good, bad, &["--stop-timeout", "3s"], &["idle: fail"]);
+}
+
 #[test]
 fn a_drain_that_is_too_short_or_keeps_connections_alive_is_advised_against() {
     let Some(checked) = with("return max(0, until - time.monotonic())", "return 0", &[], &["drain: advice"])

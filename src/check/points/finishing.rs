@@ -97,15 +97,16 @@ pub(super) fn idle(seen: &Seen) -> Judged {
     };
     if end.killed.is_empty() {
         return ok(format!(
-            "ended {} after {}, with an idle connection open",
+            "ended {} after {}, with idle connections open",
             end.how.map_or(String::new(), ending),
             time(end.after)
         ));
     }
-    let text = format!("with an idle connection open still there after {}, and killed", time(end.after));
+    let text = format!("with idle connections open still there after {}, and killed", time(end.after));
     fail(
         text,
-        "close connections that are idle half a second after the shutdown: their clients may never do so",
+        "half a second after the shutdown close connections that are idle, and those that have never asked: their \
+         clients may never do so",
     )
 }
 
