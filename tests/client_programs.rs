@@ -54,7 +54,8 @@ fn a_perl_program_that_has_not_read_its_process_id_hears_the_line() {
 }
 
 /// Each forks once it has said how it is to be told, sends TERM to the child, and says how that has ended. They sleep
-/// shortly: a signal that comes just before a sleep is handled after it.
+/// shortly: a signal that comes just before a sleep is handled after it. Python and Ruby forget one that comes while
+/// they fork, so that the child says when it has begun.
 fn a_child_has_no_part_in_it(language: &Language, interpreter: &str, text: &str) {
     let log = stopped_well(program(language, interpreter, &[], text));
     assert!(log.contains("the child ended by 15"), "{log}");
@@ -69,9 +70,13 @@ def finish():
     os._exit(0)
 
 srvwrap.on_shutdown(finish)
+begun, begins = os.pipe()
 child = os.fork()
+if child == 0:
+    os.write(begins, b".")
 while child == 0:
     time.sleep(0.1)
+os.read(begun, 1)
 os.kill(child, signal.SIGTERM)
 print("the child ended by", os.waitpid(child, 0)[1], flush=True)
 srvwrap.online()
@@ -89,7 +94,9 @@ const FORKING_RUBY: &str = r#"
 require_relative 'srvwrap'
 
 Thread.new(&Srvwrap.on_shutdown { $stdout.syswrite("told to finish\n") && exit!(0) })
-child = fork { sleep }
+begun, begins = IO.pipe
+child = fork { begins.syswrite('.') && sleep }
+begun.sysread(1)
 Process.kill('TERM', child)
 Process.wait(child)
 $stdout.syswrite("the child ended by #{$?.termsig}\n")

@@ -9,7 +9,6 @@
 //! knows all of JSON Schema. What this module does not do: send what is no HTTP (`control_limits.rs`).
 
 use std::fs;
-use std::time::Instant;
 
 use nix::sys::resource::{Resource, setrlimit};
 use proptest::strategy::{Strategy, ValueTree};
@@ -17,7 +16,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Map, Value, json};
 
 use crate::harness::control::{Raw, Response};
-use crate::harness::{PATIENCE, Srvwrap, before_exec, is_alive, srvwrap, wait_until};
+use crate::harness::{Srvwrap, before_exec, is_alive, srvwrap, wait_until};
 
 const SERVING: [&str; 3] = ["/bin/sh", "-c", "echo online >&3; exec sleep 1000"];
 /// So many right requests for each order.
@@ -383,7 +382,6 @@ fn more_workers_than_there_is_room_for_fail_soon_and_srvwrap_answers_meanwhile()
     ];
     for (path, body) in orders {
         let before = srvwrap.children().len();
-        let begun = Instant::now();
         let mut order = Raw::to(&srvwrap);
         order.ask(path, body);
         let mut other = Raw::to(&srvwrap);
@@ -391,7 +389,6 @@ fn more_workers_than_there_is_room_for_fail_soon_and_srvwrap_answers_meanwhile()
         let answer = order.response();
         assert_eq!(answer.status, 422, "{answer:?}");
         assert!(answer.text("message").contains("too many open files"), "{answer:?}");
-        assert!(begun.elapsed() < PATIENCE / 2, "{path} took {:?}", begun.elapsed());
         // Where slots were taken over one by one they are not the same.
         wait_until("there are as many workers as before", || srvwrap.children().len() == before);
     }
