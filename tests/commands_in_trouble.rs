@@ -104,8 +104,22 @@ fn a_server_that_vanishes_in_the_middle_is_a_failure_in_one_line() {
     }
     let mut server = stand_in();
     let client = start(server.path(), &["status"]);
-    server.asked("GET /status").write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{\"schema\":");
+    for _ in 0..3 {
+        server.asked("GET /status").write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{\"schema\":");
+    }
     assert_eq!(client.end().failed(1), "srvwrap ended before it answered");
+}
+
+#[test]
+fn a_status_in_the_middle_of_which_srvwrap_ends_says_that_it_is_not_running() {
+    for arguments in [["status"].as_slice(), &["status", "--json"]] {
+        let mut server = stand_in();
+        let client = start(server.path(), arguments);
+        let question = server.asked("GET /status");
+        let _directory = server.killed();
+        drop(question);
+        assert!(client.end().failed(3).starts_with("not running: "));
+    }
 }
 
 #[test]

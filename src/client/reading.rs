@@ -35,7 +35,14 @@ pub(super) fn status(socket: &Path, display: Display, output: &mut Output) -> Re
 }
 
 fn how_things_are(socket: &Path) -> Result<(Vec<u8>, Status), Trouble> {
-    let body = ask(socket, &Question::Status)?;
+    let mut answer = ask(socket, &Question::Status);
+    // Who has ended in the middle is not running, which the next question shows: a listener may outlive its loop once.
+    for _ in 0..2 {
+        if answer == Err(Trouble::Vanished) {
+            answer = ask(socket, &Question::Status);
+        }
+    }
+    let body = answer?;
     let status = json::read(&body).map_err(Trouble::Garbled)?;
     Ok((body, status))
 }
