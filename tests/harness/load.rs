@@ -159,9 +159,15 @@ impl Client {
         let kept = self.kept.take().filter(|kept| kept.since.elapsed() < Self::LONGEST_IDLE);
         let held_by = kept.as_ref().map(|kept| kept.by);
         let began = Instant::now();
+        let mut idle_since = kept.as_ref().map(|kept| kept.since);
         let connection = kept.map_or_else(|| Connection::open(&self.target), |kept| Ok(kept.connection));
+        let idle_since = *idle_since.get_or_insert_with(Instant::now);
+        let mut asked_late = false;
         let answered = connection.and_then(|mut connection| {
-            let answer = connection.get(path, !self.keep)?;
+            let asked = connection.ask(path, !self.keep);
+            asked_late = idle_since.elapsed() >= Self::LONGEST_IDLE;
+            asked?;
+            let answer = connection.answer(!self.keep)?;
             Ok((connection, answer))
         });
         match answered {
@@ -174,6 +180,8 @@ impl Client {
                     self.kept = Some(Kept { connection, by: by.pid, since: began });
                 }
             }
+            // Until then nobody had asked on it, and the server was free to close it.
+            Err(Trouble::Truncated | Trouble::Reset) if asked_late => self.request(path),
             Err(trouble) => {
                 let ended = Instant::now();
                 self.report.failures.push(Failure { client: self.number, trouble, held_by, began, ended });

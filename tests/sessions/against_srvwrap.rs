@@ -4,8 +4,8 @@
 //!   test ── runs ──> srvwrap ── runs ──> W, V: puppets, which do what the test tells them
 //! ```
 //!
-//! One worker, `--stop-timeout 3s`. What srvwrap writes has to be in the session, line for line; the signals that go
-//! with its lines need not be.
+//! One worker; where the session waits until it is killed, `--stop-timeout 3s`. What srvwrap writes has to be in the
+//! session, line for line; the signals that go with its lines need not be.
 
 use std::net::TcpStream;
 use std::os::unix::net::UnixListener;
@@ -39,7 +39,10 @@ pub(super) fn play(session: &Session, python: &str) -> Result<(), String> {
 
 impl Stage {
     fn set(session: &Session, python: &str) -> Result<Stage, String> {
-        let mut options = vec!["-p", "127.0.0.1:0", "--stop-timeout", "3s"];
+        let mut options = vec!["-p", "127.0.0.1:0"];
+        if session.steps.iter().any(|(_, step)| matches!(step, Step::Killed(..))) {
+            options.extend(["--stop-timeout", "3s"]);
+        }
         if session.has_second_listener() {
             options.extend(["-p", "unix:second.sock"]);
         }
