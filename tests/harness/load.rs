@@ -159,9 +159,10 @@ impl Client {
         let kept = self.kept.take().filter(|kept| kept.since.elapsed() < Self::LONGEST_IDLE);
         let held_by = kept.as_ref().map(|kept| kept.by);
         let began = Instant::now();
-        let mut idle_since = kept.as_ref().map(|kept| kept.since);
-        let connection = kept.map_or_else(|| Connection::open(&self.target), |kept| Ok(kept.connection));
-        let idle_since = *idle_since.get_or_insert_with(Instant::now);
+        let (connection, idle_since) = match kept {
+            Some(kept) => (Ok(kept.connection), kept.since),
+            None => (Connection::open(&self.target), Instant::now()),
+        };
         let mut asked_late = false;
         let answered = connection.and_then(|mut connection| {
             let asked = connection.ask(path, !self.keep);
